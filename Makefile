@@ -1,0 +1,49 @@
+# Everything runs in .venv, which is made on first use and renewed when pyproject.toml or constraints.txt change.
+# PYTHON=... chooses the interpreter (3.11 to 3.13) that makes it.
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test validate check format bench clean
+
+demo: .venv/.imaging
+	$(BIN)/twinjax
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+validate: .venv/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+clean:
+	rm -rf build dist .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find twinjax tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "twinjax needs Python 3.11 to 3.13; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The stamps say which extras are there; the larger environment serves for the smaller.
+.venv/.imaging: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging]'
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dev]'
+	touch .venv/.imaging $@

@@ -1,0 +1,36 @@
+"""Set-up of all tests: float64, shape and type checks, one thread per process, a compilation cache."""
+
+import os
+from pathlib import Path
+
+# Read by BLAS, OpenMP and XLA once, when they are imported: the processes of pytest-xdist share the cores.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import matplotlib
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+matplotlib.use("Agg")
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+install_import_hook("twinjax", "typechecker.checked")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder with public patient data, named by TWINJAX_DATA; tests that need it are skipped without it."""
+    folder = os.environ.get("TWINJAX_DATA")
+    if not folder:
+        pytest.skip("TWINJAX_DATA is not set: it names the folder with public patient data")
+    path = Path(folder)
+    assert path.is_dir(), f"TWINJAX_DATA names no folder: {folder}"
+    return path

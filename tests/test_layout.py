@@ -1,0 +1,100 @@
+"""The house: what may lie where, and how classes relate."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "twinjax"
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "benchmarks",
+    "conf",
+    "constraints.txt",
+    "docs",
+    "experiments",
+    "notebooks",
+    "pyproject.toml",
+    "tests",
+    "twinjax",
+}
+# Config groups that configure no package of their own name.
+OTHER_GROUPS = {"cohort", "experiment", "prior"}
+# Config groups for a part of a package.
+GROUP_HOMES = {"segmentation": "imaging/segmentation"}
+CLASS_KINDS = ("Protocol", "Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict")
+
+
+def repository_files() -> list[Path]:
+    """Tracked files and new ones that git does not ignore, relative to the root."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [Path(name) for name in names if name and (ROOT / name).is_file()]
+
+
+def packages_with_code() -> list[Path]:
+    return sorted(p for p in PACKAGE.iterdir() if p.is_dir() and any(f.stat().st_size for f in p.glob("*.py")))
+
+
+def test_top_level_holds_only_what_belongs_there():
+    assert {path.parts[0] for path in repository_files()} - TOP_LEVEL == set()
+
+
+def test_no_file_names_a_folder_of_one_machine():
+    local = re.compile(r"(?<![\w.])/(" + "|".join(["work", "root", "home", "Users"]) + r")/\w")
+    found = []
+    for path in repository_files():
+        try:
+            text = (ROOT / path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path}:{i}" for i, line in enumerate(text.splitlines(), 1) if local.search(line)]
+    assert found == []
+
+
+def test_every_config_group_has_a_home():
+    groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
+    modules = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    homeless = {g for g in groups - modules - OTHER_GROUPS if not (PACKAGE / GROUP_HOMES.get(g, g)).is_dir()}
+    assert homeless == set()
+
+
+@pytest.mark.parametrize("package", packages_with_code(), ids=lambda path: path.name)
+def test_every_package_is_a_package_and_has_tests(package):
+    assert (package / "__init__.py").is_file()
+    assert list((ROOT / "tests" / package.name).rglob("test_*.py")) != []
+
+
+def test_test_modules_have_names_of_their_own():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_concrete_class_is_subclassed():
+    bases: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = [ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases]
+
+    def may_be_subclassed(name: str) -> bool:
+        if name.lstrip("_").startswith("Abstract") or name in (*CLASS_KINDS, "Exception"):
+            return True
+        return any(base in CLASS_KINDS for base in bases.get(name, [])) or is_error(name)
+
+    def is_error(name: str) -> bool:
+        return name == "Exception" or any(is_error(base) for base in bases.get(name, []))
+
+    assert len(bases) > 10
+    wrong = [f"{child}({base})" for child in bases for base in bases[child] if base in bases]
+    assert [pair for pair in wrong if not may_be_subclassed(pair.split("(")[1][:-1])] == []

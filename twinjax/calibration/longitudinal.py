@@ -1,0 +1,124 @@
+"""The inverse problem of a patient with several visits: segmentations and ADC of every one."""
+
+import logging
+
+import numpy as np
+from scipy import ndimage
+
+from twinjax.calibration.prior import Prior
+from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.core.errors import InputError
+from twinjax.imaging.features import cellularity_from_adc
+from twinjax.model import AbstractTumorModel, ContourProfile
+from twinjax.observation import CellDensityObservation, SegmentationObservation
+from twinjax.patient import PatientData, Visit
+from twinjax.treatment import Regimen
+
+log = logging.getLogger("twinjax")
+
+
+def longitudinal_problem(
+    patient: PatientData,
+    model: AbstractTumorModel,
+    prior: Prior,
+    *,
+    margin_mm: float = 12.0,
+    correlation_length_mm: float = 6.0,
+    cell_density_noise: float = 0.1,
+    segmentation_noise: float = 0.3,
+    max_step: float = 1.0,
+) -> InverseProblem:
+    """All visits of `patient` as data for `model`; give `patient.until(day)` to hold visits out.
+
+    The initial condition is drawn through the baseline's contours (`ContourProfile`), so that the baseline's
+    segmentation is not used again as data; its ADC is. Later visits give core, whole tumour and ADC. Parameters
+    of the prior that this patient cannot have (a drug that was not given, ADC that was not measured) are left
+    out. Only a box of `margin_mm` around all visible tumour is solved; `InverseProblem.edge_density` tells
+    whether that was enough.
+
+    Raises `InputError` for fewer than two visits, or an empty core at baseline.
+    """
+    if len(patient.visits) < 2:
+        raise InputError(
+            "calibration over time needs at least two visits; for one scan choose the single-scan calibration"
+        )
+    domain, baseline = model.domain, patient.visits[0]
+    whole = [_region(visit, "whole_tumor", domain) for visit in patient.visits]
+    core = [_region(visit, "core", domain) for visit in patient.visits]
+    seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
+    box = domain.box_around(seen, margin_mm)
+    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
+    observations = {
+        "cell_density": CellDensityObservation(
+            domain, noise_std=cell_density_noise, correlation_length_mm=correlation_length_mm
+        ),
+        "core": SegmentationObservation(
+            domain, 0.6, noise_std=segmentation_noise, correlation_length_mm=correlation_length_mm
+        ),
+        "whole_tumor": SegmentationObservation(
+            domain, 0.3, noise_std=segmentation_noise, correlation_length_mm=correlation_length_mm
+        ),
+    }
+    reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
+    near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)
+    index = np.flatnonzero(near)
+    data = []
+    for visit, core_fraction, whole_fraction in zip(patient.visits[1:], core[1:], whole[1:], strict=True):
+        data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
+        data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
+    data += _density_data(patient, domain)
+    used = {datum.observation for datum in data}
+    observations = {name: observation for name, observation in observations.items() if name in used}
+    prior = applicable(prior, patient.regimen, observations)
+    log.info("  %d data on days %s, %d unknowns", sum(d.values.size for d in data), patient.days.tolist(), len(prior.names))
+    return InverseProblem(
+        model, patient.regimen, initial, observations, data, prior, start=baseline.day, max_step=max_step, box=box
+    )
+
+
+def applicable(prior: Prior, regimen: Regimen, observations) -> Prior:
+    """The prior without the parameters of treatments and observations that are not there."""
+    there = {("regimen", treatment.name) for treatment in regimen.treatments}
+    there |= {("observation", name) for name in observations}
+    kept, dropped = {}, []
+    for parameter in prior.parameters:
+        paths = [path.split(".") for path in parameter.where]
+        where = [
+            ".".join(path)
+            for path in paths
+            if path[0] not in ("regimen", "observation") or (path[0], path[1]) in there
+        ]
+        if where:
+            kept[parameter.name] = {"distribution": parameter.distribution, "where": where, "unit": parameter.unit}
+        else:
+            dropped.append(parameter.name)
+    if dropped:
+        log.info("  left out, for want of that treatment or measurement: %s", ", ".join(dropped))
+    return Prior(kept)
+
+
+def _region(visit: Visit, name: str, domain) -> np.ndarray:
+    """Fraction of each voxel of the domain that is in a region of the visit's segmentation."""
+    return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
+
+
+def _density_data(patient: PatientData, domain) -> list[Datum]:
+    """Cell density from ADC inside the visible tumour of every visit that has ADC."""
+    visits = [visit for visit in patient.visits if "ADC" in visit.scan.images]
+    if not visits:
+        return []
+    # One ADC of densest packing for the whole patient, or growth would be divided out.
+    pooled = np.concatenate([visit.scan.images["ADC"][visit.scan.core] for visit in visits])
+    densest = float(max(pooled.min(), pooled.mean() - 1.96 * pooled.std())) if pooled.size else None
+    data = []
+    for visit in visits:
+        region = visit.scan.core if visit.day == patient.visits[0].day else visit.scan.whole_tumor
+        if not region.any():
+            continue
+        density = cellularity_from_adc(visit.scan.images["ADC"], region, adc_min=densest)
+        weight = domain.from_grid(region.astype(np.float32), visit.scan.affine)
+        total = domain.from_grid((density * region).astype(np.float32), visit.scan.affine)
+        index = np.flatnonzero((weight >= 0.5) & np.asarray(domain.mask))
+        if index.size:
+            data.append(Datum(visit.day, "cell_density", (total.ravel() / weight.ravel().clip(0.5))[index], index))
+    return data

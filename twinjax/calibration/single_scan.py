@@ -1,0 +1,69 @@
+"""The inverse problem of one scan: front width, growth length, seed and visibility thresholds."""
+
+import logging
+
+import numpy as np
+from scipy import ndimage
+
+from twinjax.calibration.longitudinal import applicable
+from twinjax.calibration.prior import Prior
+from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.core.errors import InputError
+from twinjax.model import PointSeed, UntimedFisherKPP
+from twinjax.observation import PETObservation, SegmentationObservation
+from twinjax.patient import PatientData
+from twinjax.treatment import Regimen
+
+log = logging.getLogger("twinjax")
+
+
+def single_scan_problem(
+    patient: PatientData,
+    model: UntimedFisherKPP,
+    prior: Prior,
+    *,
+    margin_mm: float = 25.0,
+    correlation_length_mm: float = 6.0,
+    segmentation_noise: float = 0.3,
+    pet_noise: float = 0.15,
+    steps: int = 60,
+) -> InverseProblem:
+    """The baseline scan of `patient` as data: core, whole tumour and, where there is one, amino-acid PET.
+
+    The tumour grows from a point near the core's centre (clock 0) to the scan (clock 1) without treatment. PET is
+    scaled to the 99th percentile of its values in the tumour, and used there only. `margin_mm` around the tumour
+    is solved and compared; `steps` is the least number of time steps.
+
+    Raises `InputError` for an empty core.
+    """
+    domain, scan = model.domain, patient.visits[0].scan
+    whole = domain.from_grid(scan.whole_tumor.astype(np.float32), scan.affine)
+    core = domain.from_grid(scan.core.astype(np.float32), scan.affine)
+    if not (core >= 0.5).any():
+        raise InputError("the tumour core is empty; the single-scan fit needs a core (labels 1 or 3)")
+    box = domain.box_around(whole >= 0.5, margin_mm)
+    reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
+    near = ndimage.binary_dilation(whole >= 0.5, iterations=reach) & np.asarray(domain.mask)
+    index = np.flatnonzero(near)
+    coordinates = np.asarray(domain.coordinates()).reshape(len(domain.shape), -1)
+    position = np.average(coordinates, axis=1, weights=(core * np.asarray(domain.mask)).ravel())
+    noise = {"noise_std": segmentation_noise, "correlation_length_mm": correlation_length_mm}
+    observations = {
+        "core": SegmentationObservation(domain, 0.6, **noise),
+        "whole_tumor": SegmentationObservation(domain, 0.3, **noise),
+    }
+    data = [Datum(1.0, "core", core.ravel()[index], index), Datum(1.0, "whole_tumor", whole.ravel()[index], index)]
+    if "FET" in scan.images:
+        inside = np.flatnonzero((whole >= 0.5) & np.asarray(domain.mask))
+        uptake = domain.from_grid(scan.images["FET"], scan.affine).ravel()[inside]
+        top = float(np.percentile(uptake, 99))
+        if top <= 0:
+            raise InputError("the PET image is not positive inside the tumour; leave it out or mend it")
+        observations["pet"] = PETObservation(
+            domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm
+        )
+        data.append(Datum(1.0, "pet", uptake / top, inside))
+    prior = applicable(prior, Regimen(), observations)
+    log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
+    seed = PointSeed(position, radius=max(2.0, min(domain.spacing)), amplitude=0.9)
+    return InverseProblem(model, Regimen(), seed, observations, data, prior, max_step=1 / steps, box=box)

@@ -1,0 +1,88 @@
+"""`Tumor`: all that a calibrated parameter may live in."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from twinjax.calibration.prior import Prior
+from twinjax.core.errors import InputError
+from twinjax.model import AbstractInitialCondition, AbstractTumorModel
+from twinjax.observation import AbstractObservation
+from twinjax.treatment import Regimen
+
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class Tumor(eqx.Module):
+    """A model, its treatment, its start and how it is seen: the whole of one virtual tumour."""
+
+    model: AbstractTumorModel
+    regimen: Regimen
+    initial: AbstractInitialCondition
+    observation: dict[str, AbstractObservation]
+
+    def state0(self) -> Any:
+        """The state at the start."""
+        return self.initial(self.model.domain)
+
+    def leaves_at(self, path: str) -> list:
+        """The leaves behind a dotted path; `regimen.NAME.x` is that of every treatment of that name.
+
+        An empty list where there is no such treatment or observation; `InputError` where the path leads nowhere.
+        """
+        head, *rest = path.split(".")
+        nodes: list = [self]
+        if head in ("regimen", "observation") and len(rest) == 2:
+            name, *rest = rest
+            if head == "regimen":
+                nodes = [treatment for treatment in self.regimen.treatments if treatment.name == name]
+            else:
+                nodes = [self.observation[name]] if name in self.observation else []
+        else:
+            rest = [head, *rest]
+        for key in rest:
+            if not all(hasattr(node, key) for node in nodes):
+                raise InputError(f"parameter path '{path}' leads nowhere: there is no '{key}'")
+            nodes = [getattr(node, key) for node in nodes]
+        return nodes
+
+    def with_parameters(self, prior: Prior, z: Array) -> "Tumor":
+        """The tumour with the parameters of whitened coordinates `z` in place."""
+        values = prior.values(z)
+        tumor = self
+        for parameter in prior.parameters:
+            for path in parameter.where:
+                tumor = _set(tumor, path, values[parameter.name])
+        return tumor
+
+    def cropped(self, box: Box) -> "Tumor":
+        """The same tumour on a box of its grid: every leaf of the grid's shape is cut."""
+        domain = self.model.domain
+        lower, upper = box
+        cut = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))
+        small = jax.tree.map(lambda leaf: leaf[cut] if jnp.shape(leaf) == domain.shape else leaf, self)
+        return eqx.tree_at(lambda tumor: tumor.model.domain, small, domain.cropped(lower, upper))
+
+
+def edge_density(density: Array, box: Box, shape: tuple[int, ...]) -> Array:
+    """The largest density on those faces of a box that cut through the grid of `shape`.
+
+    It tells whether cropping mattered: a face of the box is a wall that the grid does not have.
+    """
+    largest = jnp.zeros(())
+    for axis, (lower, upper, size) in enumerate(zip(*box, shape, strict=True)):
+        axis = axis - len(shape)
+        if lower > 0:
+            largest = jnp.maximum(largest, jnp.max(jnp.take(density, 0, axis=axis)))
+        if upper < size:
+            largest = jnp.maximum(largest, jnp.max(jnp.take(density, -1, axis=axis)))
+    return largest
+
+
+def _set(tumor: Tumor, path: str, value) -> Tumor:
+    """The tumour with every leaf at `path` set; unchanged where there is none (another regimen, say)."""
+    count = len(tumor.leaves_at(path))
+    return eqx.tree_at(lambda t: t.leaves_at(path), tumor, [value] * count) if count else tumor

@@ -1,0 +1,5 @@
+"""Grids: what a solver sees of a patient."""
+
+from twinjax.domain.diffusion import DiffusionOperator as DiffusionOperator
+from twinjax.domain.domain import Domain as Domain
+from twinjax.domain.resample import resample as resample

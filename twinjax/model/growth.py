@@ -1,0 +1,69 @@
+"""Growth laws: the per-cell rate, and its exact flow under a constant kill rate."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from twinjax.core.errors import InputError
+
+# Below this density the Gompertz logarithm is cut: one cell in the largest voxel is a larger fraction.
+SMALLEST_DENSITY = 1e-12
+
+
+class AbstractGrowth(eqx.Module):
+    """du/dt = u g(u) - k u with growth rate `rate` (1/day) and carrying capacity `capacity`."""
+
+    @abc.abstractmethod
+    def growth(self, u: Array, rate, capacity) -> Array:
+        """u g(u) in 1/day."""
+
+    @abc.abstractmethod
+    def flow(self, u: Array, duration, rate, capacity, log_kill) -> Array:
+        """Exact u after `duration` days with the kill rate log_kill / duration."""
+
+
+class LogisticGrowth(AbstractGrowth):
+    """u g(u) = rate u (1 - u / capacity)."""
+
+    def growth(self, u, rate, capacity):
+        return rate * u * (1 - u / capacity)
+
+    def flow(self, u, duration, rate, capacity, log_kill):
+        exponent = rate * duration - log_kill
+        return u * jnp.exp(exponent) / (1 + rate * duration / capacity * _relative_expm1(exponent) * u)
+
+
+class GompertzGrowth(AbstractGrowth):
+    """u g(u) = rate u ln(capacity / u)."""
+
+    def growth(self, u, rate, capacity):
+        return rate * u * jnp.log(capacity / jnp.maximum(u, SMALLEST_DENSITY))
+
+    def flow(self, u, duration, rate, capacity, log_kill):
+        # In v = ln(u / capacity): dv/dt = -rate v - k, linear.
+        small = u <= SMALLEST_DENSITY
+        v = jnp.log(jnp.where(small, SMALLEST_DENSITY, u) / capacity)
+        decay = jnp.exp(-rate * duration)
+        later = capacity * jnp.exp(v * decay - log_kill * _relative_expm1(-rate * duration))
+        return jnp.where(small, u * jnp.exp(-log_kill), later)
+
+
+def _relative_expm1(x):
+    """(exp(x) - 1) / x, finite with its gradient at 0."""
+    near = jnp.abs(x) < 1e-5
+    safe = jnp.where(near, 1.0, x)
+    return jnp.where(near, 1 + x / 2 + x**2 / 6, jnp.expm1(safe) / safe)
+
+
+LAWS = {"logistic": LogisticGrowth, "gompertz": GompertzGrowth}
+
+
+def growth_law(growth: str | AbstractGrowth) -> AbstractGrowth:
+    """The law of a name, or the object itself."""
+    if isinstance(growth, AbstractGrowth):
+        return growth
+    if growth not in LAWS:
+        raise InputError(f"growth '{growth}' is unknown; choose one of {', '.join(LAWS)}")
+    return LAWS[growth]()

@@ -1,0 +1,104 @@
+"""Initial conditions: states with parameters of their own, so that calibration can reach them."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+
+
+class AbstractInitialCondition(eqx.Module):
+    """Makes the state at the start from a domain."""
+
+    @abc.abstractmethod
+    def __call__(self, domain: Domain) -> Float[Array, "*grid"]:
+        """The cell density on the grid of `domain`, zero outside its mask."""
+
+
+class DensityField(AbstractInitialCondition):
+    """A given density, on the grid of the domain."""
+
+    density: Float[Array, "*grid"]
+
+    def __call__(self, domain):
+        return jnp.where(domain.mask, self.density, 0.0)
+
+
+class ContourProfile(AbstractInitialCondition):
+    """A travelling front drawn through the two contours that a first scan shows.
+
+    With the signed distances c to the core's contour and w to the whole tumour's (mm, negative inside),
+    logit u runs linearly in c / (c - w) from logit(core level) on the core's contour to logit(oedema level) on
+    the outer one, and on at the same slope beyond both. So the local width of the front is what the scan
+    shows there. The logit of a Fisher front is linear in its tail; between the contours that is our own
+    assumption, as is that oedema marks infiltration.
+
+    **Fields:** `core_distance`, `whole_distance` (mm, grid), `core_level`, `oedema_level` (density in (0, 1)).
+    """
+
+    core_distance: Float[Array, "*grid"]
+    whole_distance: Float[Array, "*grid"]
+    core_level: Float[Array, ""]
+    oedema_level: Float[Array, ""]
+
+    def __init__(self, core_distance, whole_distance, core_level=0.6, oedema_level=0.25):
+        self.core_distance, self.whole_distance = jnp.asarray(core_distance, float), jnp.asarray(whole_distance, float)
+        self.core_level, self.oedema_level = jnp.asarray(core_level, float), jnp.asarray(oedema_level, float)
+
+    @classmethod
+    def from_masks(cls, core, whole_tumor, spacing, **levels) -> "ContourProfile":
+        """From two boolean masks (grid shape) and the voxel edges in mm; `InputError` for an empty core."""
+        core = np.asarray(core, bool)
+        if not core.any():
+            raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
+        return cls(signed_distance(core, spacing), signed_distance(core | np.asarray(whole_tumor, bool), spacing), **levels)
+
+    def __call__(self, domain):
+        # Where the two contours touch, the front is at least a voxel wide.
+        gap = jnp.maximum(self.core_distance - self.whole_distance, min(domain.spacing))
+        upper, lower = jsp.logit(self.core_level), jsp.logit(self.oedema_level)
+        return jnp.where(domain.mask, jax.nn.sigmoid(upper - (upper - lower) * self.core_distance / gap), 0.0)
+
+
+def signed_distance(region, spacing) -> np.ndarray:
+    """Distance (mm) from the boundary of a boolean region, negative inside it."""
+    region = np.asarray(region, bool)
+    # The wall lies half a voxel from the centres on either side of it.
+    half = float(np.mean(spacing)) / 2
+    outside = ndimage.distance_transform_edt(~region, sampling=spacing)
+    inside = ndimage.distance_transform_edt(region, sampling=spacing)
+    return np.where(region, half - inside, outside - half)
+
+
+class PointSeed(AbstractInitialCondition):
+    """u = amplitude exp(-|x - position - shift|² / (2 radius²)): where a tumour began.
+
+    `position` (axes,) in mm (patient space where the domain has an affine), `radius` in mm; `shift_x`, `shift_y`
+    and `shift_z` (mm) move it along the axes of that space, for calibration.
+    """
+
+    position: Float[Array, " axes"]
+    radius: Float[Array, ""]
+    amplitude: Float[Array, ""]
+    shift_x: Float[Array, ""]
+    shift_y: Float[Array, ""]
+    shift_z: Float[Array, ""]
+
+    def __init__(self, position, radius=2.0, amplitude=0.5):
+        self.position = jnp.asarray(position, float)
+        self.radius, self.amplitude = jnp.asarray(radius, float), jnp.asarray(amplitude, float)
+        self.shift_x = self.shift_y = self.shift_z = jnp.zeros(())
+
+    def __call__(self, domain):
+        axes = len(domain.shape)
+        center = self.position + jnp.stack([self.shift_x, self.shift_y, self.shift_z])[:axes]
+        offset = domain.coordinates() - center.reshape((-1,) + (1,) * axes)
+        density = self.amplitude * jnp.exp(-jnp.sum(offset**2, axis=0) / (2 * self.radius**2))
+        return jnp.where(domain.mask, density, 0.0)

@@ -1,0 +1,36 @@
+"""`Visit`: what was measured on one day."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from twinjax.core.errors import InputError
+from twinjax.imaging.scan import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One visit of a patient.
+
+    **Fields:** `day` (days since baseline, >= 0), `scan`, and `measurements` (laboratory values with the unit
+    in the name, for example `psa_ng_ml`).
+    """
+
+    day: float
+    scan: Scan
+    measurements: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not np.isfinite(self.day) or self.day < 0:
+            raise InputError(f"a visit's day must be a number >= 0 (days since baseline), got {self.day}")
+
+
+def check_order(days, source: str) -> None:
+    """Refuse duplicate or unsorted visit days; `source` names the file or folder in the message."""
+    days = list(days)
+    if len(set(days)) < len(days):
+        repeated = sorted({d for d in days if days.count(d) > 1})
+        raise InputError(f"{source}: more than one visit on day {repeated}; merge them or correct the days")
+    if days != sorted(days):
+        raise InputError(f"{source}: the visits are not in the order of their days {days}; sort them")

@@ -1,0 +1,175 @@
+"""Tables and sentences of a report, made from posteriors, visits, regimens and metrics."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from twinjax.patient.visit import Visit
+from twinjax.report.figure import Draws, PosteriorLike, probability_best
+from twinjax.report.report import Table, format_cell
+from twinjax.report.style import lower_first, quantity_label, with_unit
+from twinjax.treatment import Regimen
+
+# Vehtari et al. 2021 (Bayesian Analysis 16:667): chains agree below 1.01, and 400 effective draws carry the tails.
+MAX_R_HAT = 1.01
+MIN_DRAWS = 400
+# Half of the prior's variance gone: our own line between a measured and an assumed parameter.
+MIN_CONTRACTION = 0.5
+
+
+def interval_text(draws, quantity: str) -> str:
+    """`"21.4 mL (90 % interval 17.8 to 26.0)"` of draws (S,) of a quantity whose unit ends its name."""
+    _, unit, scale = quantity_label(quantity)
+    low, middle, high = (_three(q) for q in np.quantile(np.asarray(draws, float) * scale, [0.05, 0.5, 0.95]))
+    return f"{middle} {unit}".strip() + f" (90 % interval {low} to {high})"
+
+
+def contraction(posterior_draws, prior_draws) -> float:
+    """1 - variance of the posterior over variance of the prior: 1 learned exactly, 0 nothing learned.
+
+    Taken of the logarithms where all draws are positive. Arrays of any shape.
+    """
+    posterior, prior = np.ravel(posterior_draws).astype(float), np.ravel(prior_draws).astype(float)
+    if posterior.min() > 0 and prior.min() > 0:
+        posterior, prior = np.log(posterior), np.log(prior)
+    return float(1 - posterior.var() / prior.var()) if prior.var() > 0 else 0.0
+
+
+def parameter_table(
+    posterior: PosteriorLike,
+    *,
+    units: Mapping[str, str] | None = None,
+    priors: Mapping[str, str] | None = None,
+    prior_draws: Draws | None = None,
+    truth: Mapping[str, float] | None = None,
+    caption: str = "Calibrated parameters.",
+) -> Table:
+    """One row per parameter; `priors` are descriptions, `prior_draws` give what the data contributed."""
+    intervals, diagnostics = posterior.credible_interval(0.9), posterior.diagnostics
+    columns = ["parameter", "unit", "prior", "most probable", "90 % interval", "R\u2011hat", "effective draws"]
+    columns.append("informed by (contraction)")
+    rows = []
+    for name in posterior.names:
+        low, high = intervals[name]
+        informed = "—"
+        if prior_draws is not None and name in prior_draws:
+            share = contraction(posterior.samples[name], prior_draws[name])
+            informed = f"{'data' if share >= MIN_CONTRACTION else 'mostly prior'} ({100 * max(0.0, share):.0f}\u00a0%)"
+        row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
+        row += [_three(posterior.map_estimate[name]), f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")]
+        rows.append([*row, _of(diagnostics, "r_hat", name, ".3f"), _of(diagnostics, "ess", name, ",.0f"), informed])
+    if truth:
+        columns.insert(3, "truth (synthetic)")
+        for name, row in zip(posterior.names, rows, strict=True):
+            row.insert(3, _three(truth[name]) if name in truth else "—")
+    return Table(columns, rows, caption)
+
+
+def diagnostics_table(posterior: PosteriorLike, caption: str = "Can the calibration be trusted?") -> Table:
+    """The checks of a calibration in plain words, with what was found and what is wanted."""
+    found = posterior.diagnostics
+    r_hat, draws = _values(found, "r_hat"), _values(found, "ess")
+    rows: list[list] = [["Method", str(found.get("method", "—")), "", None]]
+    if r_hat:
+        question = "Do independent chains find the same answer? (largest R-hat)"
+        rows.append([question, f"{max(r_hat):.3f}", f"below {MAX_R_HAT}", max(r_hat) < MAX_R_HAT])
+    if draws:
+        question = "How many independent draws carry the result? (smallest effective sample size)"
+        rows.append([question, f"{min(draws):.0f}", f"at least {MIN_DRAWS}", min(draws) >= MIN_DRAWS])
+    for key, question in (
+        ("divergences", "Did the sampler meet regions that it could not follow? (divergences)"),
+        ("solver_failures", "Did the tumour simulation fail for some draws? (solver failures)"),
+    ):
+        if key in found:
+            rows.append([question, format_cell(int(found[key])), "0", int(found[key]) == 0])
+    rows.append(["Verdict", str(found.get("verdict", "—")), "converged", bool(found.get("converged", False))])
+    return Table(["check", "found", "wanted", "met"], rows, caption)
+
+
+def posterior_warnings(posterior: PosteriorLike) -> list[str]:
+    """Sentences for the report's banner; empty where the calibration converged and no solve failed."""
+    found = posterior.diagnostics
+    warnings, failures = [], int(found.get("solver_failures", 0))
+    if not found.get("converged", False):
+        verdict = str(found.get("verdict", ""))
+        warnings.append(f"The calibration has not converged: do not use its numbers. {verdict}".strip())
+    if failures:
+        warnings.append(f"The tumour simulation failed for {failures} draws: the intervals leave them out.")
+    return warnings
+
+
+def metrics_table(rows: Sequence[Sequence], caption: str = "Accuracy.") -> Table:
+    """Rows of `(name, value, unit, target, met, n)`; `met` is True, False or None where there is no target."""
+    return Table(["measure", "value", "unit", "target", "met", "n"], [list(row) for row in rows], caption)
+
+
+def option_table(outcomes: Draws, *, quantity: str, caption: str = "Treatment options.") -> Table:
+    """Median, 90 % interval and probability of being best (lowest) per option, best first; draws (S,) are paired."""
+    label, unit, scale = quantity_label(quantity)
+    chances = probability_best(outcomes)
+    rows = []
+    for option in sorted(outcomes, key=lambda name: -chances[name]):
+        low, middle, high = (_three(q) for q in np.quantile(np.asarray(outcomes[option]) * scale, [0.05, 0.5, 0.95]))
+        rows.append([option, middle, f"{low} to {high}", f"{100 * chances[option]:.0f} %"])
+    middle = with_unit(f"{lower_first(label)}, median", unit)
+    return Table(["option", middle, "90 % interval", "probability best"], rows, caption)
+
+
+def burden_table(regimens: Mapping[str, Regimen], caption: str = "What each option asks of the patient.") -> Table:
+    """One row per treatment of each option: its schedule and dose burden (BED, EQD2, cumulative drug)."""
+    burdens = {option: regimen.burden() or [{"treatment": "none"}] for option, regimen in regimens.items()}
+    keys = dict.fromkeys(key for rows in burdens.values() for row in rows for key in row)
+    # The days stand last, whichever treatment came first.
+    order = sorted(keys, key=lambda key: key in ("first_day", "last_day"))
+    rows = [
+        [option if row is rows[0] else "", *(row.get(key) for key in order)]
+        for option, rows in burdens.items()
+        for row in rows
+    ]
+    headings = [with_unit(lower_first(label), unit) for label, unit, _ in map(quantity_label, order)]
+    return Table(["option", *headings], rows, caption)
+
+
+def visits_table(
+    visits: Sequence[Visit], *, calibrated_days: Sequence[float] | None = None, caption: str = "Visits."
+) -> Table:
+    """Day, images, tumour volumes (mL) and laboratory values per visit; `calibrated_days` tell what each served."""
+    laboratory = list(dict.fromkeys(name for visit in visits for name in visit.measurements))
+    columns = ["day", "images", "core (mL)", "whole tumour (mL)"]
+    columns += [with_unit(lower_first(label), unit) for label, unit, _ in map(quantity_label, laboratory)]
+    rows: list[list] = []
+    for visit in visits:
+        scan = visit.scan
+        voxel = abs(float(np.linalg.det(np.asarray(scan.affine)[:3, :3]))) / 1000
+        regions = [None, None] if scan.segmentation is None else [scan.core, scan.whole_tumor]
+        volumes = [None if region is None else round(voxel * float(region.sum()), 2) for region in regions]
+        values = [visit.measurements.get(name) for name in laboratory]
+        rows.append([visit.day, ", ".join(scan.images) or "—", *volumes, *values])
+    if calibrated_days is not None:
+        columns.append("used for")
+        for visit, row in zip(visits, rows, strict=True):
+            row.append("calibration" if visit.day in calibrated_days else "held out, to test the forecast")
+    return Table(columns, rows, caption)
+
+
+def timing_table(seconds: Mapping[str, float], caption: str = "Computing time.") -> Table:
+    """Seconds per stage and their sum."""
+    rows = [[stage, round(value, 2)] for stage, value in seconds.items()]
+    return Table(["stage", "seconds"], [*rows, ["all stages", round(sum(seconds.values()), 2)]], caption)
+
+
+def _three(value: float) -> str:
+    """Three significant digits without an exponent where it can be read without."""
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.2e}".replace("-", "−")
+    digits = 0 if not value else max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def _of(diagnostics: Mapping, key: str, name: str, form: str) -> str:
+    per_parameter = diagnostics.get(key) or {}
+    return format(float(per_parameter[name]), form).replace(",", "\u202f") if name in per_parameter else "—"
+
+
+def _values(diagnostics: Mapping, key: str) -> list[float]:
+    return [float(value) for value in (diagnostics.get(key) or {}).values()]

@@ -1,0 +1,180 @@
+"""`simulate`: the one forward verb."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from twinjax.core.errors import InputError, SolverError
+from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
+from twinjax.solver import AbstractSplitSystem, StrangSplitting
+from twinjax.treatment import Regimen
+
+
+class Trajectory(eqx.Module):
+    """The states at the times asked for.
+
+    **Fields:** `times` (T,) days; `states`, the model's state with a leading axis T; `success`, False where a
+    step limit was met or a value is not finite: then the states are not to be used.
+    """
+
+    times: Float[Array, " times"]
+    states: PyTree
+    success: Bool[Array, ""]
+
+    def require_success(self) -> "Trajectory":
+        """Itself, or `SolverError`. Not for traced values."""
+        if not bool(self.success):
+            raise SolverError("the forward solve failed: a step limit was met or the state is not finite")
+        return self
+
+
+def simulate(
+    model: AbstractTumorModel,
+    regimen: Regimen,
+    state0: PyTree,
+    times,
+    *,
+    start: float = 0.0,
+    solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
+    max_step: float = 1.0,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    max_steps: int = 16384,
+) -> Trajectory:
+    """Solve the model from `state0` at day `start` and record the state at `times`.
+
+    The time axis is cut at every output and at every impulse (a radiotherapy fraction, an operation): the
+    model is solved to the cut, the state recorded, and then multiplied by the survival. A scan on the day of
+    a dose sees the state before the dose; doses before `start` are taken as done. Between the cuts drugs act
+    by their exact exposure where the solver splits, and otherwise by their rate, with a cut at every dose.
+
+    **Arguments:**
+
+    - `times`: (T,) days, ascending, >= `start`.
+    - `solver`: `StrangSplitting()` for models that split, `diffrax.Tsit5()` for others, or any diffrax solver.
+    - `stepsize_controller`: for solvers that do not split; PID with rtol 1e-6 and atol 1e-9 unless given.
+    - `max_step`: longest step (days) of a splitting solver; it is shortened where stability asks for it.
+    - `adjoint`: how diffrax differentiates; forward mode wants `diffrax.ForwardMode()`.
+    - `max_steps`: per stretch between two cuts.
+
+    **Returns** a `Trajectory`. A failure is reported in its `success`, never raised here.
+
+    Gradients reach every float leaf of the model, the regimen (dose times too) and `state0`.
+    """
+    if not isinstance(times, jax.core.Tracer):
+        days = np.asarray(times, float)
+        if days.ndim != 1 or days.size == 0:
+            raise InputError("times must be a non-empty list of days")
+        if not np.isfinite(days).all() or (np.diff(days) < 0).any() or days[0] < float(start):
+            raise InputError(f"times must be finite, ascending and not before day {start}, got {days.tolist()}")
+    if solver is None:
+        solver = StrangSplitting() if isinstance(model, AbstractReactionDiffusionModel) else diffrax.Tsit5()
+    if isinstance(solver, StrangSplitting) and not isinstance(model, AbstractReactionDiffusionModel):
+        raise InputError(f"StrangSplitting needs a reaction-diffusion model, got {type(model).__name__}")
+    if stepsize_controller is None:
+        stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+    adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
+    times, start = jnp.asarray(times, float), jnp.asarray(start, float)
+    return _simulate(model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps)
+
+
+@eqx.filter_jit
+def _simulate(model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps):
+    splitting = isinstance(solver, StrangSplitting)
+    count = times.shape[0]
+    impulses = [(treatment, index) for treatment in regimen.impulsive for index in range(treatment.times.size)]
+    kinks = [] if splitting else [treatment.times for treatment in regimen.continuous]
+    # A stable sort keeps outputs before impulses of the same instant. Index < count: an output;
+    # then the impulses; then mere cuts.
+    cuts = jnp.concatenate([times, *(t.times for t in regimen.impulsive), *kinks])
+    order = jnp.argsort(jnp.maximum(cuts, start), stable=True)
+
+    def impulse(event, time, state):
+        if not impulses:
+            return state
+        offsets = np.cumsum([0] + [t.times.size for t in regimen.impulsive])
+        density = model.cell_density(state)
+        branches = [
+            lambda event, t=treatment, o=offset: jnp.broadcast_to(t.survival(event - count - o, density), density.shape)
+            for treatment, offset in zip(regimen.impulsive, offsets, strict=False)
+        ]
+        which = jnp.searchsorted(jnp.asarray(offsets[1:]), event - count, side="right")
+        active = (event >= count) & (event < count + len(impulses)) & (time >= start)
+
+        def apply(state):
+            index = jnp.minimum(which, len(branches) - 1)
+            fraction = jax.lax.switch(index, branches, event) if len(branches) > 1 else branches[0](event)
+            return model.apply_survival(state, fraction)
+
+        return jax.lax.cond(active, apply, lambda state: state, state)
+
+    def stretch(carry, event):
+        now, state, recorded, success = carry
+        time = cuts[event]
+        until = jnp.maximum(time, now)
+        state, solved = _solve(
+            model, regimen, state, now, until, solver, stepsize_controller, max_step, adjoint, max_steps
+        )
+        # Events that are not outputs write to a slot of their own behind the last.
+        slot = jnp.where(event < count, event, count)
+        recorded = jax.tree.map(lambda all_, one: all_.at[slot].set(one), recorded, state)
+        return (until, impulse(event, time, state), recorded, success & solved), None
+
+    recorded = jax.tree.map(lambda leaf: jnp.zeros((count + 1, *leaf.shape), leaf.dtype), state0)
+    (_, _, recorded, success), _ = jax.lax.scan(stretch, (start, state0, recorded, jnp.asarray(True)), order)
+    states = jax.tree.map(lambda leaf: leaf[:count], recorded)
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(states)]).all()
+    return Trajectory(times, states, success & finite)
+
+
+def _solve(model, regimen, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps):
+    """The model from `start` to `stop` with no impulse in between; the state and whether it succeeded."""
+    # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
+    transport = model.transport(regimen.open_tissue(start))
+    system = _TreatedTumor(model, regimen, transport)
+    duration = stop - start
+    if isinstance(solver, StrangSplitting):
+        allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
+        steps = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
+        step, controller = duration / steps, diffrax.ConstantStepSize()
+    else:
+        controller = stepsize_controller
+        step = None if isinstance(controller, diffrax.PIDController) else jnp.minimum(max_step, duration)
+    if step is not None:
+        # A stretch of no length takes no step, but diffrax wants a step that is one.
+        step = jnp.where(duration > 0, step, 1.0)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, system: system.vector_field(t, y)),
+        solver,
+        start,
+        stop,
+        step,
+        state,
+        system,
+        stepsize_controller=controller,
+        adjoint=adjoint,
+        max_steps=max_steps,
+        throw=False,
+    )
+    return jax.tree.map(lambda leaf: leaf[-1], solution.ys), solution.result == diffrax.RESULTS.successful
+
+
+class _TreatedTumor(AbstractSplitSystem):
+    """A model under its continuous treatments, between two cuts of the time axis."""
+
+    model: AbstractTumorModel
+    regimen: Regimen
+    operator: PyTree
+
+    def reaction_flow(self, t0, t1, y):
+        return self.model.reaction_flow(y, t1 - t0, self.regimen.exposure(t0, t1))
+
+    def transport(self, y):
+        return self.operator(y)
+
+    def vector_field(self, t, y):
+        return self.model.vector_field(t, y, Forcing(self.regimen.kill_rate(t), self.operator))

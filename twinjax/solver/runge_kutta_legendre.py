@@ -1,0 +1,39 @@
+"""Runge-Kutta-Legendre: explicit stages that are stable over steps as long as s² stages of Euler."""
+
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array
+
+
+def rkl2(operator: Callable[[Array], Array], u: Array, duration, stages: int) -> Array:
+    """One step of du/dt = operator(u) by the second-order Runge-Kutta-Legendre method RKL2.
+
+    Meyer, Balsara and Aslam 2014 (J Comput Phys 257:594), equations 16 to 19, for a linear operator with
+    eigenvalues on the negative real axis. Stable for `duration` <= (s² + s - 2) / (2 spectral radius).
+    """
+    w = 4 / (stages**2 + stages - 2)
+    b = [1 / 3, 1 / 3, *((j**2 + j - 2) / (2 * j * (j + 1)) for j in range(2, stages + 1))]
+    # The barriers keep XLA from fusing what made `u`, or one stage's stencil, into the next stencil, where it
+    # would be computed again for every neighbour.
+    u = jax.lax.optimization_barrier(u)
+    rate = jax.lax.optimization_barrier(operator(u))
+    previous, current = u, u + b[1] * w * duration * rate
+    for j in range(2, stages + 1):
+        mu = (2 * j - 1) / j * b[j] / b[j - 1]
+        nu = -(j - 1) / j * b[j] / b[j - 2]
+        gamma = -(1 - b[j - 1]) * mu * w
+        current = jax.lax.optimization_barrier(current)
+        following = (
+            mu * current
+            + nu * previous
+            + (1 - mu - nu) * u
+            + duration * (mu * w * operator(current) + gamma * rate)
+        )
+        previous, current = current, following
+    return jax.lax.optimization_barrier(current)
+
+
+def stable_duration(spectral_radius, stages: int):
+    """The longest stable step (days) of `rkl2` for an operator of this spectral radius (1/day)."""
+    return (stages**2 + stages - 2) / (2 * spectral_radius)

@@ -1,0 +1,12 @@
+"""Treatments: what removes tumour cells, and when."""
+
+from twinjax.treatment.chemotherapy import Chemotherapy as Chemotherapy
+from twinjax.treatment.protocol import chemotherapy_cycles as chemotherapy_cycles
+from twinjax.treatment.protocol import protocol as protocol
+from twinjax.treatment.protocol import radiotherapy_course as radiotherapy_course
+from twinjax.treatment.radiotherapy import Radiotherapy as Radiotherapy
+from twinjax.treatment.regimen import Regimen as Regimen
+from twinjax.treatment.resection import Resection as Resection
+from twinjax.treatment.treatment import AbstractContinuousTreatment as AbstractContinuousTreatment
+from twinjax.treatment.treatment import AbstractImpulsiveTreatment as AbstractImpulsiveTreatment
+from twinjax.treatment.treatment import AbstractTreatment as AbstractTreatment

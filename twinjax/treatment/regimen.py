@@ -1,0 +1,92 @@
+"""`Regimen`: all treatments of a patient on one time axis."""
+
+import math
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+from twinjax.treatment.treatment import AbstractContinuousTreatment, AbstractImpulsiveTreatment, AbstractTreatment
+
+
+class Regimen(eqx.Module):
+    """Continuous and impulsive treatments together; `Regimen()` is no treatment.
+
+    Several of one kind are allowed (concomitant and adjuvant temozolomide, say): their kill rates add.
+    """
+
+    treatments: tuple[AbstractTreatment, ...]
+
+    def __init__(self, treatments: Iterable[AbstractTreatment] = ()):
+        self.treatments = tuple(treatments)
+
+    def __add__(self, other: "Regimen") -> "Regimen":
+        return Regimen(self.treatments + other.treatments)
+
+    @property
+    def continuous(self) -> tuple[AbstractContinuousTreatment, ...]:
+        return tuple(t for t in self.treatments if isinstance(t, AbstractContinuousTreatment))
+
+    @property
+    def impulsive(self) -> tuple[AbstractImpulsiveTreatment, ...]:
+        return tuple(t for t in self.treatments if isinstance(t, AbstractImpulsiveTreatment))
+
+    def kill_rate(self, t):
+        """Sum of the kill rates (1/day) of the continuous treatments at day `t`."""
+        return sum((treatment.kill_rate(t) for treatment in self.continuous), jnp.zeros(()))
+
+    def exposure(self, t0, t1):
+        """Exact integral of `kill_rate` over [t0, t1]."""
+        return sum((treatment.exposure(t0, t1) for treatment in self.continuous), jnp.zeros(()))
+
+    def open_tissue(self, t):
+        """1 where tissue is there at day `t`, 0 in the cavities made before or at `t`; None without surgery."""
+        masks = [mask for treatment in self.impulsive if (mask := treatment.open_tissue(t)) is not None]
+        return math.prod(masks[1:], start=masks[0]) if masks else None
+
+    def before(self, day: float) -> "Regimen":
+        """Only what was given before `day`."""
+        return self._where(lambda times: times < day)
+
+    def after(self, day: float) -> "Regimen":
+        """Only what is given on `day` or later."""
+        return self._where(lambda times: times >= day)
+
+    def shifted(self, days: float) -> "Regimen":
+        """Everything `days` later."""
+        return Regimen(treatment.shifted(days) for treatment in self.treatments)
+
+    def on(self, domain: Domain) -> "Regimen":
+        """The regimen with its spatial maps on the grid of `domain`."""
+        return Regimen(treatment.on(domain) for treatment in self.treatments)
+
+    def burden(self) -> list[dict]:
+        """One row per treatment: what the patient bears, with first and last day."""
+        return [
+            {"treatment": treatment.name}
+            | treatment.burden()
+            | {"first_day": float(treatment.times.min()), "last_day": float(treatment.times.max())}
+            for treatment in self.treatments
+        ]
+
+    def _where(self, condition) -> "Regimen":
+        kept = []
+        for treatment in self.treatments:
+            keep = np.asarray(condition(np.asarray(treatment.times)))
+            if keep.any():
+                kept.append(treatment.select(keep))
+        return Regimen(kept)
+
+
+def require_regimen(value: "Regimen | Iterable[AbstractTreatment] | None") -> Regimen:
+    """`value` as a Regimen: None is no treatment, a list of treatments is taken as it is."""
+    if isinstance(value, Regimen):
+        return value
+    treatments = [] if value is None else list(value)
+    wrong = [type(t).__name__ for t in treatments if not isinstance(t, AbstractTreatment)]
+    if wrong:
+        raise InputError(f"expected a Regimen or a list of treatments, got {', '.join(wrong)}")
+    return Regimen(treatments)

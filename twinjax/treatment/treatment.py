@@ -1,0 +1,85 @@
+"""The two kinds of treatment: continuous (a kill rate over time) and impulsive (a survival at an instant)."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+
+
+class AbstractTreatment(eqx.Module):
+    """Anything with `times` in days since baseline."""
+
+    times: eqx.AbstractVar[Float[Array, " doses"]]
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What clinicians call it: a modality, or the drug."""
+
+    @abc.abstractmethod
+    def select(self, keep: np.ndarray) -> "AbstractTreatment":
+        """The same treatment with only the doses where `keep` (bool, one per dose) is True."""
+
+    @abc.abstractmethod
+    def shifted(self, days: float) -> "AbstractTreatment":
+        """The same treatment, `days` later."""
+
+    @abc.abstractmethod
+    def on(self, domain: Domain) -> "AbstractTreatment":
+        """The same treatment with its maps, if it has any, on the grid of `domain`."""
+
+    @abc.abstractmethod
+    def burden(self) -> dict[str, float]:
+        """What the patient bears, for tables: sums with the unit in the key (`total_dose_gy`)."""
+
+
+class AbstractContinuousTreatment(AbstractTreatment):
+    """A drug: it removes cells at `kill_rate(t)` (1/day)."""
+
+    @abc.abstractmethod
+    def kill_rate(self, t) -> Array:
+        """Instantaneous kill rate (1/day) at day `t`; zero before the first dose."""
+
+    @abc.abstractmethod
+    def exposure(self, t0, t1) -> Array:
+        """The exact integral of `kill_rate` over [t0, t1] (dimensionless log kill).
+
+        Sampling a pulse of hours with steps of a day makes a whole solve first-order in time; the integral
+        does not.
+        """
+
+
+class AbstractImpulsiveTreatment(AbstractTreatment):
+    """A radiotherapy fraction or an operation: at `times[index]` the state is multiplied by a survival."""
+
+    @abc.abstractmethod
+    def survival(self, index, density: Array) -> Array:
+        """Surviving fraction of the `index`-th impulse, broadcastable to `density` (the state just before)."""
+
+    @abc.abstractmethod
+    def open_tissue(self, t) -> Array | None:
+        """1 where tissue is left at day `t`, 0 where it was removed; None if this treatment removes none."""
+
+
+def check_doses(times, doses, what: str) -> tuple[Array, Array]:
+    """Times and doses as arrays; `InputError` where they are not finite, negative or of different length.
+
+    Traced values pass through unchecked, so that a gradient can be taken in them.
+    """
+    times, doses = jnp.atleast_1d(jnp.asarray(times, float)), jnp.atleast_1d(jnp.asarray(doses, float))
+    doses = jnp.broadcast_to(doses, times.shape) if doses.size == 1 else doses
+    if times.ndim != 1 or times.shape != doses.shape:
+        raise InputError(f"{what}: {times.size} times but {doses.size} doses; give one dose per time")
+    for name, values in (("time (day)", times), ("dose", doses)):
+        if not isinstance(values, jax.core.Tracer):
+            array = np.asarray(values)
+            if not np.isfinite(array).all() or (array < 0).any():
+                raise InputError(f"{what}: every {name} must be a finite number >= 0, got {array.tolist()}")
+    return times, doses
+

@@ -1,0 +1,9 @@
+"""The twin at work: forecasts, comparisons, plans and how good they were."""
+
+from twinjax.twin.comparison import Comparison as Comparison
+from twinjax.twin.comparison import compare as compare
+from twinjax.twin.forecast import Forecast as Forecast
+from twinjax.twin.plan import equal_volume_plan as equal_volume_plan
+from twinjax.twin.plan import recurrence_coverage as recurrence_coverage
+from twinjax.twin.plan import standard_plan as standard_plan
+from twinjax.twin.twin import DigitalTwin as DigitalTwin

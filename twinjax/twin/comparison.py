@@ -1,0 +1,117 @@
+"""Treatment options side by side, under the same draws of the posterior."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from twinjax.core.errors import InputError
+from twinjax.treatment import Regimen
+from twinjax.twin.forecast import Forecast
+from twinjax.twin.twin import DigitalTwin
+
+# RANO 2.0 (Wen et al. 2023, J Clin Oncol 41:5187): progression is a volume 40 % above the smallest.
+PROGRESSION_RATIO = 1.4
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What each option would do, and how sure we are that one is better.
+
+    **Fields:**
+
+    - `forecasts`: option to its `Forecast` (quantities only).
+    - `burden`: option to the rows of `Regimen.burden`, for what is still to be given.
+    - `decision_day`; `horizon_days`, both since baseline.
+    - `final_volume`: option to (draws,) whole-tumour volume (mm³) at the horizon.
+    - `days_to_progression`: option to (draws,) days from the decision until the whole-tumour volume is 40 % above its
+      smallest since then; capped at the horizon.
+    - `probability_best`: option to the share of draws in which it leaves the smallest volume at the horizon.
+    - `best`: the option with the smallest mean log volume at the horizon.
+    """
+
+    forecasts: dict[str, Forecast]
+    burden: dict[str, list[dict]]
+    decision_day: float
+    horizon_days: float
+    final_volume: dict[str, np.ndarray]
+    days_to_progression: dict[str, np.ndarray]
+    probability_best: dict[str, float]
+    best: str
+
+    def rows(self, level: float = 0.9) -> list[dict]:
+        """One row per option, best first."""
+        tail = (1 - level) / 2
+        rows = []
+        for name in sorted(self.final_volume, key=lambda option: np.log(self.final_volume[option]).mean()):
+            low, median, high = np.quantile(self.final_volume[name], [tail, 0.5, 1 - tail]) / 1000
+            against = np.quantile(self.final_volume[name] / self.final_volume[self.best], [tail, 0.5, 1 - tail])
+            rows.append(
+                {
+                    "option": name,
+                    "volume_ml": float(median),
+                    "volume_lower_ml": float(low),
+                    "volume_upper_ml": float(high),
+                    "ratio_to_best": float(against[1]),
+                    "ratio_lower": float(against[0]),
+                    "ratio_upper": float(against[2]),
+                    "days_to_progression": float(np.median(self.days_to_progression[name])),
+                    "probability_best": self.probability_best[name],
+                }
+            )
+        return rows
+
+
+def compare(
+    twin: DigitalTwin,
+    options: Mapping[str, Regimen],
+    *,
+    decision_day: float,
+    horizon_days: float,
+    given: Regimen | None = None,
+    draws: int = 50,
+    progress: bool = False,
+) -> Comparison:
+    """Forecast every option with the same posterior draws (common random numbers).
+
+    An option is a regimen whose day 0 is `decision_day`; before it stays what was given (`given`, default: the
+    twin's own regimen up to that day). Sensitivities that were calibrated go over to every treatment of the same
+    name; others keep their nominal values.
+
+    Raises `InputError` for fewer than two options, or a horizon before the decision.
+    """
+    if len(options) < 2:
+        raise InputError(f"a comparison needs at least two treatment options, got {list(options)}")
+    if not horizon_days > decision_day:
+        raise InputError(f"the horizon (day {horizon_days:g}) must lie after the decision (day {decision_day:g})")
+    past = (twin.regimen if given is None else given).before(decision_day)
+    times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
+    forecasts, burden = {}, {}
+    for name, option in tqdm(options.items(), desc="  options", unit="option", disable=not progress):
+        ahead = option.shifted(decision_day)
+        burden[name] = ahead.burden()
+        forecasts[name] = twin.predict(horizon_days, times.tolist(), regimen=past + ahead, draws=draws, fields=False)
+    volumes = {name: f.quantities["whole_tumor_volume_mm3"] for name, f in forecasts.items()}
+    final = {name: volume[:, -1] for name, volume in volumes.items()}
+    stacked = np.stack(list(final.values()))
+    winners = stacked.argmin(axis=0)
+    best = min(final, key=lambda name: np.log(final[name]).mean())
+    return Comparison(
+        forecasts,
+        burden,
+        decision_day,
+        horizon_days,
+        final,
+        {name: _days_to_progression(times, volume) - decision_day for name, volume in volumes.items()},
+        {name: float(np.mean(winners == i)) for i, name in enumerate(final)},
+        best,
+    )
+
+
+def _days_to_progression(times: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """(draws,) the first day on which `volume` (draws, T) is 40 % above its smallest so far; the last day if never."""
+    ratio = volume / np.minimum.accumulate(volume, axis=1)
+    progressed = ratio >= PROGRESSION_RATIO
+    first = progressed.argmax(axis=1)
+    return np.where(progressed.any(axis=1), times[first], times[-1])

@@ -1,0 +1,156 @@
+"""`Forecast`: where the tumour will be, and how sure we are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from twinjax.calibration import InverseProblem, Tumor
+from twinjax.calibration.tumor import edge_density
+from twinjax.core.errors import InputError, SolverError
+from twinjax.domain import Domain
+from twinjax.observation import visible_volume
+from twinjax.simulate import simulate
+
+# A face of the solved box that no draw brings above this density changes nothing that is visible.
+EDGE_TOLERANCE = 1e-2
+REGIONS = ("core", "whole_tumor")
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """The posterior predictive of a tumour at some days.
+
+    **Fields:**
+
+    - `times`: (T,) days since baseline.
+    - `density_mean`, `density_std`: (T, X, Y, Z) on `domain`, over the draws.
+    - `visible_probability`: region (`"core"`, `"whole_tumor"`) to (T, X, Y, Z), the share of draws in which a
+      voxel exceeds the region's visibility threshold.
+    - `quantities`: name to (draws, T): volumes in mm³ per region (`"core_volume_mm3"`) and `"cell_volume_mm3"`, the
+      integral of the density.
+    - `domain`: the box of tissue that was solved; its affine leads to patient space.
+    - `volume_noise`: region to the deviation of log volume that a new segmentation is expected to have.
+    - `failed_draws`: how many draws the solver could not follow; they are left out.
+    """
+
+    times: np.ndarray
+    density_mean: np.ndarray
+    density_std: np.ndarray
+    visible_probability: dict[str, np.ndarray]
+    quantities: dict[str, np.ndarray]
+    domain: Domain
+    volume_noise: dict[str, float]
+    failed_draws: int
+
+    def interval(self, quantity: str, level: float = 0.9, *, measured: bool = False) -> np.ndarray:
+        """(3, T) lower end, median and upper end of `quantity`; `measured` as a new scan would show it."""
+        draws = self.measured(quantity) if measured else self.quantities[quantity]
+        tail = (1 - level) / 2
+        return np.quantile(draws, [tail, 0.5, 1 - tail], axis=0)
+
+    def measured(self, quantity: str, *, seed: int = 0) -> np.ndarray:
+        """(draws, T) volumes as a segmentation would measure them: with its scatter, and the model's error."""
+        region = quantity.removesuffix("_volume_mm3")
+        if region not in self.volume_noise:
+            raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
+        draws = self.quantities[quantity]
+        scatter = np.random.default_rng(seed).normal(size=(20, *draws.shape)) * self.volume_noise[region]
+        return (draws * np.exp(scatter)).reshape(-1, draws.shape[1])
+
+
+def forecast(
+    whole: Tumor,
+    problem: InverseProblem,
+    z_map: np.ndarray,
+    draws: np.ndarray,
+    times: Sequence[float],
+    *,
+    volume_noise: dict[str, float],
+    fields: bool = True,
+    progress: bool = False,
+) -> Forecast:
+    """Solve `whole` (the tumour on the model's grid, under any regimen) for every draw (S, parameters).
+
+    Only a box around the tumour is solved. It is widened until the mode leaves its faces free of cells, so that
+    cropping does not change what is visible. `fields=False` keeps the quantities alone.
+
+    Raises `SolverError` where more than a tenth of the draws cannot be solved.
+    """
+    times = np.asarray(times, float)
+    tumor, box = _box_for(whole, problem, z_map, times)
+    regions = [name for name in REGIONS if name in whole.observation]
+    shape = (len(times), *tumor.model.domain.shape) if fields else (len(times),)
+    sums = {name: np.zeros(shape, np.float32) for name in ("density", "square", *regions)}
+    rows, failed = [], 0
+    for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress):
+        density, thresholds, quantities, success = _one(tumor, problem, jnp.asarray(z), jnp.asarray(times))
+        if not bool(success):
+            failed += 1
+            continue
+        rows.append({name: np.asarray(value) for name, value in quantities.items()})
+        if fields:
+            density = np.asarray(density, np.float32)
+            sums["density"] += density
+            sums["square"] += density**2
+            for name in regions:
+                sums[name] += density > float(thresholds[name])
+    if failed > 0.1 * len(draws):
+        raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
+    count = len(rows)
+    mean = sums["density"] / count
+    return Forecast(
+        times,
+        mean,
+        np.sqrt(np.maximum(sums["square"] / count - mean**2, 0)),
+        {name: sums[name] / count for name in regions},
+        {name: np.stack([row[name] for row in rows]) for name in rows[0]},
+        tumor.model.domain,
+        volume_noise,
+        failed,
+    )
+
+
+def _box_for(whole: Tumor, problem: InverseProblem, z_map, times):
+    """The tumour on the smallest tried box whose walls the mode does not reach by the last day."""
+    domain = whole.model.domain
+    start = whole.with_parameters(problem.prior, jnp.asarray(z_map)).state0()
+    seen = np.asarray(whole.model.cell_density(start)) > 0.2
+    if not seen.any():
+        seen = np.asarray(whole.model.cell_density(start)) > 0.1 * float(np.max(start))
+    margin = 16.0
+    while True:
+        box = domain.box_around(seen, margin)
+        tumor = whole.cropped(box)
+        density, _, _, success = _one(tumor, problem, jnp.asarray(z_map), jnp.asarray(times))
+        edge = edge_density(density, box, domain.shape)
+        if not bool(success):
+            raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
+        if float(edge) < EDGE_TOLERANCE:
+            return tumor, box
+        margin *= 1.5
+
+
+@eqx.filter_jit
+def _one(tumor: Tumor, problem: InverseProblem, z, times):
+    tumor = tumor.with_parameters(problem.prior, z)
+    trajectory = simulate(
+        tumor.model,
+        tumor.regimen,
+        tumor.state0(),
+        times,
+        start=problem.start,
+        max_step=problem.max_step,
+    )
+    density = jax.vmap(tumor.model.cell_density)(trajectory.states)
+    domain = tumor.model.domain
+    quantities = {"cell_volume_mm3": density.reshape(len(times), -1).sum(1) * domain.voxel_volume}
+    thresholds = {name: tumor.observation[name].threshold for name in REGIONS if name in tumor.observation}
+    for name, threshold in thresholds.items():
+        volume = jax.vmap(lambda u, threshold=threshold: visible_volume(u, threshold, domain))
+        quantities[f"{name}_volume_mm3"] = volume(density)
+    return density, thresholds, quantities, trajectory.success

@@ -1,0 +1,56 @@
+"""Radiotherapy target volumes from a predicted density, at the volume of the standard margin."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from twinjax.core.errors import InputError
+
+# The margin of the standard plan (mm) in PREDICT-GBM (arXiv 2509.13360), whose protocol this is.
+STANDARD_MARGIN_MM = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class TargetPlan:
+    """Two targets of equal volume.
+
+    **Fields:** `standard`, the voxels within 15 mm of the core inside the brain; `model`, as many voxels of the
+    highest predicted density inside the brain; both (X, Y, Z) bool.
+    """
+
+    standard: Bool[np.ndarray, "x y z"]
+    model: Bool[np.ndarray, "x y z"]
+
+
+def standard_plan(core: np.ndarray, brain: np.ndarray, spacing, *, margin_mm: float = STANDARD_MARGIN_MM) -> np.ndarray:
+    """Voxels of the brain whose centre lies within `margin_mm` of a core voxel's centre."""
+    if not np.any(core):
+        raise InputError("the core is empty: there is nothing to plan a margin around")
+    return (ndimage.distance_transform_edt(~np.asarray(core, bool), sampling=spacing) <= margin_mm) & brain
+
+
+def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, standard: np.ndarray) -> TargetPlan:
+    """The voxels of highest `density` inside the brain, as many as `standard` has.
+
+    Voxels of the brain without a density of their own (cerebrospinal fluid, which the model excludes) take that of
+    the nearest tissue, as a target volume spans them.
+    """
+    brain = np.asarray(brain, bool)
+    known = (density > 0) & brain
+    if not known.any():
+        raise InputError("the predicted density is zero everywhere inside the brain")
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    filled = np.where(brain, density[tuple(nearest)], -np.inf)
+    count = int(np.sum(standard & brain))
+    order = np.argpartition(filled.ravel(), -count)[-count:]
+    model = np.zeros(brain.size, bool)
+    model[order] = True
+    return TargetPlan(np.asarray(standard, bool), model.reshape(brain.shape) & brain)
+
+
+def recurrence_coverage(plan: np.ndarray, recurrence: np.ndarray) -> float:
+    """Share of the recurrence inside the plan; an empty recurrence is covered by definition of the protocol."""
+    recurrence = np.asarray(recurrence, bool)
+    return float((plan & recurrence).sum() / recurrence.sum()) if recurrence.any() else 1.0

@@ -1,0 +1,119 @@
+"""`DigitalTwin`: a calibrated tumour that can be asked what will be."""
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twinjax.calibration import InverseProblem, Posterior
+from twinjax.calibration.posterior import Summary
+from twinjax.core.errors import InputError
+from twinjax.model import AbstractTumorModel
+from twinjax.observation import visible_volume
+from twinjax.treatment import Regimen
+from twinjax.treatment.regimen import require_regimen
+from twinjax.twin.forecast import REGIONS, Forecast, forecast
+
+# Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
+SMALLEST_VOLUME_NOISE = 0.10
+
+
+class DigitalTwin:
+    """A model with the posterior of its parameters; immutable.
+
+        DigitalTwin(model=model, parameters=posterior.map_estimate, uncertainty=posterior.credible_interval(0.95))
+
+    `parameters` and `uncertainty` are what a `Posterior` gives: they remember it, and forecasts draw from it.
+    """
+
+    def __init__(self, model: AbstractTumorModel, parameters: Mapping, uncertainty: Mapping | None = None):
+        if not isinstance(parameters, Summary) or parameters.posterior.problem is None:
+            raise InputError(
+                "parameters must be the map_estimate of a posterior of this session (a plain dict, or a posterior "
+                "read from a file, does not know the patient); calibrate, or use Posterior.attach(problem)"
+            )
+        if isinstance(uncertainty, Summary) and uncertainty.posterior is not parameters.posterior:
+            raise InputError("parameters and uncertainty come from different posteriors")
+        self.posterior: Posterior = parameters.posterior
+        self.problem: InverseProblem = parameters.posterior.problem
+        self.draw_uncertainty = uncertainty is not None
+        expected = self.problem.whole.model
+        if type(model) is not type(expected) or model.domain.shape != expected.domain.shape:
+            raise InputError("the model is not the one that was calibrated (another class, or another grid)")
+        self.model = model
+        self.volume_noise = volume_noise(self.problem, self.posterior.z_map)
+
+    @property
+    def regimen(self) -> Regimen:
+        """What the patient was given while being observed, with nominal sensitivities."""
+        return self.problem.whole.regimen
+
+    def predict(
+        self,
+        horizon_days: float,
+        output_times: Sequence[float] | None = None,
+        *,
+        regimen: Regimen | None = None,
+        draws: int = 100,
+        fields: bool = True,
+        progress: bool = False,
+    ) -> Forecast:
+        """The forecast up to `horizon_days` after baseline.
+
+        **Arguments:** `output_times` in days since baseline (default: ten, evenly spaced); `regimen` from baseline
+        on (default: the one of the calibration); `draws` from the posterior, 1 without `uncertainty`; `fields`
+        False for quantities alone.
+
+        Raises `InputError` for a horizon that is not positive, or times outside it.
+        """
+        start = self.problem.start
+        if not np.isfinite(horizon_days) or horizon_days <= start:
+            raise InputError(f"horizon_days must be a number of days above {start:g}, got {horizon_days}")
+        if output_times is None:
+            output_times = np.linspace(start, horizon_days, 11)[1:]
+        times = np.asarray(output_times, float)
+        if times.size == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            raise InputError(f"output_times must be ascending days, got {times.tolist()}")
+        if times[0] < start or times[-1] > horizon_days:
+            raise InputError(f"output_times must lie in [{start:g}, {horizon_days:g}], got {times.tolist()}")
+        z = self.posterior.draws(draws) if self.draw_uncertainty else self.posterior.z_map[None]
+        return forecast(
+            self._under(regimen),
+            self.problem,
+            self.posterior.z_map,
+            z,
+            times,
+            volume_noise=self.volume_noise,
+            fields=fields,
+            progress=progress,
+        )
+
+    def _under(self, regimen: Regimen | None):
+        if regimen is None:
+            return self.problem.whole
+        placed = require_regimen(regimen).on(self.problem.whole.model.domain)
+        return eqx.tree_at(lambda tumor: tumor.regimen, self.problem.whole, placed)
+
+
+def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
+    """Region to the deviation of log volume between segmentations and the mode, over the calibration visits.
+
+    It holds the scatter of segmentation and the model's error; with the few visits there are it is never taken
+    below `SMALLEST_VOLUME_NOISE`.
+    """
+    tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
+    days, domain = problem.days.tolist(), tumor.model.domain
+    found = {}
+    for region in (name for name in REGIONS if name in tumor.observation):
+        errors = []
+        for datum in (d for d in problem.data if d.observation == region):
+            state = jax.tree.map(lambda leaf, i=days.index(datum.day): leaf[i], trajectory.states)
+            predicted = visible_volume(tumor.model.cell_density(state), tumor.observation[region].threshold, domain)
+            observed = float(datum.values.sum()) * domain.voxel_volume
+            # Below about a millilitre a logarithm says little about a model.
+            errors.append(np.log((observed + 500.0) / (float(predicted) + 500.0)))
+        spread = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
+        found[region] = max(SMALLEST_VOLUME_NOISE, spread)
+    return found
