@@ -1,4 +1,4 @@
-"""`import twinjax` brings the numerics only."""
+"""`import twinjax`, with all its public names, brings the numerics only."""
 
 import subprocess
 import sys
@@ -6,13 +6,14 @@ import sys
 HEAVY = ["torch", "monai", "SimpleITK", "nilearn", "sklearn", "hydra", "matplotlib.pyplot"]
 
 
-def test_import_leaves_heavy_packages_out():
-    script = f"import sys, twinjax; print([name for name in {HEAVY} if name in sys.modules])"
+def test_the_public_names_leave_heavy_packages_out():
+    everything = "[getattr(twinjax, name) for name in twinjax.__all__]"
+    script = f"import sys, twinjax; {everything}; print([name for name in {HEAVY} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
 def test_import_leaves_float_precision_alone():
-    script = "import jax, twinjax; print(jax.config.jax_enable_x64)"
+    script = "import jax; from twinjax import *; print(jax.config.jax_enable_x64)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ TOP_LEVEL = {
 }
 # Config groups that configure no package of their own name.
 OTHER_GROUPS = {"cohort", "experiment", "prior"}
-# Config groups for a part of a package.
-GROUP_HOMES = {"segmentation": "imaging/segmentation"}
+# Config groups for a part of a package of another name.
+GROUP_HOMES = {"calibrator": "calibration", "segmentation": "imaging/segmentation"}
 CLASS_KINDS = ("Protocol", "Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict")
 
 
@@ -73,6 +74,16 @@ def test_every_config_group_has_a_home():
 def test_every_package_is_a_package_and_has_tests(package):
     assert (package / "__init__.py").is_file()
     assert list((ROOT / "tests" / package.name).rglob("test_*.py")) != []
+
+
+def test_import_contracts_name_every_package():
+    allowed = {"imaging": "twinjax.imaging", "hydra": "twinjax.app", "flax": "twinjax.network"}
+    modules = {f"twinjax.{path.stem}" for path in [*packages_with_code(), *PACKAGE.glob("[a-z]*.py")]}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    sources = {
+        contract["id"]: set(contract["source_modules"]) for contract in contracts if "source_modules" in contract
+    }
+    assert sources == {name: modules - {home} for name, home in allowed.items()}
 
 
 def test_test_modules_have_names_of_their_own():

@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from twinjax.core.errors import InputError, SolverError
@@ -64,7 +65,7 @@ def simulate(
 
     Gradients reach every float leaf of the model, the regimen (dose times too) and `state0`.
     """
-    if not isinstance(times, jax.core.Tracer):
+    if not isinstance(times, Tracer):
         days = np.asarray(times, float)
         if days.ndim != 1 or days.size == 0:
             raise InputError("times must be a non-empty list of days")
@@ -78,8 +79,8 @@ def simulate(
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
-    times, start = jnp.asarray(times, float), jnp.asarray(start, float)
-    return _simulate(model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps)
+    times, first = jnp.asarray(times, float), jnp.asarray(start, float)
+    return _simulate(model, regimen, state0, times, first, solver, stepsize_controller, max_step, adjoint, max_steps)
 
 
 @eqx.filter_jit
@@ -171,6 +172,7 @@ class _TreatedTumor(AbstractSplitSystem):
     operator: PyTree
 
     def reaction_flow(self, t0, t1, y):
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
         return self.model.reaction_flow(y, t1 - t0, self.regimen.exposure(t0, t1))
 
     def transport(self, y):

@@ -3,6 +3,7 @@
 from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibrator
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
+from twinjax.calibration.importance import ImportanceSampler as ImportanceSampler
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem as longitudinal_problem
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler

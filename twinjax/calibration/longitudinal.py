@@ -1,18 +1,24 @@
 """The inverse problem of a patient with several visits: segmentations and ADC of every one."""
 
 import logging
+from collections.abc import Sequence
 
+import diffrax
 import numpy as np
 from scipy import ndimage
 
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
+from twinjax.domain import Domain
 from twinjax.imaging.features import cellularity_from_adc
 from twinjax.model import AbstractTumorModel, ContourProfile
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
+
+# The slices of clinical diffusion images are 3 to 5 mm thick.
+PARTIAL_VOLUME_MM = 3.0
 
 log = logging.getLogger("twinjax")
 
@@ -22,10 +28,11 @@ def longitudinal_problem(
     model: AbstractTumorModel,
     prior: Prior,
     *,
-    margin_mm: float = 12.0,
+    margin_mm: float = 16.0,
     correlation_length_mm: float = 6.0,
-    cell_density_noise: float = 0.1,
+    cell_density_noise: float = 0.05,
     segmentation_noise: float = 0.3,
+    solver: diffrax.AbstractSolver | None = None,
     max_step: float = 1.0,
 ) -> InverseProblem:
     """All visits of `patient` as data for `model`; give `patient.until(day)` to hold visits out.
@@ -72,7 +79,7 @@ def longitudinal_problem(
     prior = applicable(prior, patient.regimen, observations)
     log.info("  %d data on days %s, %d unknowns", sum(d.values.size for d in data), patient.days.tolist(), len(prior.names))
     return InverseProblem(
-        model, patient.regimen, initial, observations, data, prior, start=baseline.day, max_step=max_step, box=box
+        model, patient.regimen, initial, observations, data, prior, solver=solver, start=baseline.day, max_step=max_step, box=box
     )
 
 
@@ -102,23 +109,41 @@ def _region(visit: Visit, name: str, domain) -> np.ndarray:
     return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
 
 
-def _density_data(patient: PatientData, domain) -> list[Datum]:
-    """Cell density from ADC inside the visible tumour of every visit that has ADC."""
-    visits = [visit for visit in patient.visits if "ADC" in visit.scan.images]
-    if not visits:
+def densest_adc(visits: Sequence[Visit]) -> float | None:
+    """ADC (mm²/s) of the densest packing: one for all visits, or growth would be divided out; None without ADC."""
+    pooled = [visit.scan.images["ADC"][visit.scan.core] for visit in visits if "ADC" in visit.scan.images]
+    values = np.concatenate(pooled) if pooled else np.empty(0)
+    return float(max(values.min(), values.mean() - 1.96 * values.std())) if values.size else None
+
+
+def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: str = "whole_tumor"):
+    """Cell density from ADC inside a region of the visit's segmentation, averaged over the domain's voxels.
+
+    The outer `PARTIAL_VOLUME_MM` of the region are left out: a voxel that straddles the tumour's edge holds normal
+    tissue, whose low ADC would pass for many tumour cells.
+
+    **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
+    """
+    depth = ndimage.distance_transform_edt(getattr(visit.scan, region), sampling=visit.scan.spacing)
+    mask = np.asarray(depth) > PARTIAL_VOLUME_MM
+    if "ADC" not in visit.scan.images or not mask.any():
+        return None
+    density = cellularity_from_adc(visit.scan.images["ADC"], mask, adc_min=adc_min)
+    weight = domain.from_grid(mask.astype(np.float32), visit.scan.affine)
+    total = domain.from_grid((density * mask).astype(np.float32), visit.scan.affine)
+    index = np.flatnonzero((weight >= 0.5) & np.asarray(domain.mask))
+    return (index, (total.ravel()[index] / weight.ravel()[index])) if index.size else None
+
+
+def _density_data(patient: PatientData, domain: Domain) -> list[Datum]:
+    """Cell density of every visit; of the baseline inside the core only, as its oedema shaped the initial front."""
+    adc_min = densest_adc(patient.visits)
+    if adc_min is None:
         return []
-    # One ADC of densest packing for the whole patient, or growth would be divided out.
-    pooled = np.concatenate([visit.scan.images["ADC"][visit.scan.core] for visit in visits])
-    densest = float(max(pooled.min(), pooled.mean() - 1.96 * pooled.std())) if pooled.size else None
     data = []
-    for visit in visits:
-        region = visit.scan.core if visit.day == patient.visits[0].day else visit.scan.whole_tumor
-        if not region.any():
-            continue
-        density = cellularity_from_adc(visit.scan.images["ADC"], region, adc_min=densest)
-        weight = domain.from_grid(region.astype(np.float32), visit.scan.affine)
-        total = domain.from_grid((density * region).astype(np.float32), visit.scan.affine)
-        index = np.flatnonzero((weight >= 0.5) & np.asarray(domain.mask))
-        if index.size:
-            data.append(Datum(visit.day, "cell_density", (total.ravel() / weight.ravel().clip(0.5))[index], index))
+    for visit in patient.visits:
+        region = "core" if visit is patient.visits[0] else "whole_tumor"
+        measured = measured_density(visit, domain, adc_min, region=region)
+        if measured is not None:
+            data.append(Datum(visit.day, "cell_density", measured[1], measured[0]))
     return data

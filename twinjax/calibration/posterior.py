@@ -54,7 +54,7 @@ class Posterior:
     - `mode`: name to the value at the posterior mode; `z_map` (parameters,) whitened.
     - `units`: name to unit.
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
-    - `diagnostics`: `method`, `converged`, `verdict` (plain words), `r_hat`, `effective_draws`, `contraction`
+    - `diagnostics`: `method`, `converged`, `verdict` (plain words), `r_hat`, `ess` (bulk effective sample size), `contraction`
       (1 - posterior / prior variance in z; name to number), `divergences`, and what a method adds.
     """
 
@@ -68,14 +68,19 @@ class Posterior:
 
     @classmethod
     def from_draws(
-        cls, problem: InverseProblem, z, z_map, *, method: str, doubts: list[str], **extra: Any
+        cls, problem: InverseProblem, z, z_map, *, method: str, doubts: list[str], effective: float | None = None, **extra: Any
     ) -> "Posterior":
-        """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them."""
+        """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
+
+        `effective` is the effective number of draws where it is known from weights: resampled draws repeat.
+        """
         prior = problem.prior
         z, z_map = np.asarray(z, float), np.asarray(z_map, float)
         values = jax.vmap(jax.vmap(prior.values))(z)
-        samples = {name: np.asarray(value) for name, value in values.items()}
+        samples = {name: np.asarray(values[name]) for name in prior.names}
         diagnostics = {"method": method, **convergence(samples), **extra}
+        if effective is not None:
+            diagnostics["ess"] = dict.fromkeys(samples, effective)
         diagnostics["contraction"] = {
             name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)
         }
@@ -84,7 +89,7 @@ class Posterior:
         doubts = list(doubts)
         if edge > LARGEST_EDGE_DENSITY:
             doubts.append(f"the tumour reaches the edge of the box that was fitted (density {edge:.3f}); enlarge it")
-        r_hat, effective = diagnostics["r_hat"], diagnostics["effective_draws"]
+        r_hat, effective = diagnostics["r_hat"], diagnostics["ess"]
         if any(not value < LARGEST_R_HAT for value in r_hat.values()):
             doubts.append(f"the chains disagree (R-hat up to {max(r_hat.values()):.2f}, wanted < {LARGEST_R_HAT})")
         if min(effective.values()) < SMALLEST_EFFECTIVE_DRAWS:
@@ -94,7 +99,7 @@ class Posterior:
         return cls(
             samples,
             z,
-            {name: float(value) for name, value in prior.values(z_map).items()},
+            {name: float(prior.values(z_map)[name]) for name in prior.names},
             z_map,
             {p.name: p.unit for p in prior.parameters},
             diagnostics,
@@ -161,7 +166,7 @@ class Posterior:
                 "upper": interval[name][1],
                 "level": level,
                 "r_hat": self.diagnostics["r_hat"][name],
-                "effective_draws": self.diagnostics["effective_draws"][name],
+                "effective_draws": self.diagnostics["ess"][name],
                 "contraction": self.diagnostics["contraction"][name],
                 "informed_by": "data" if self.diagnostics["contraction"][name] > 1 - MOSTLY_PRIOR else "mostly prior",
             }
@@ -204,5 +209,5 @@ def convergence(samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]
 
     return {
         "r_hat": {name: float(arviz.rhat(np.atleast_2d(v))) for name, v in samples.items()},
-        "effective_draws": {name: float(arviz.ess(np.atleast_2d(v))) for name, v in samples.items()},
+        "ess": {name: float(arviz.ess(np.atleast_2d(v))) for name, v in samples.items()},
     }

@@ -50,13 +50,15 @@ class InverseProblem(eqx.Module):
     """Which parameters explain the data? In whitened coordinates z, whose prior is standard normal.
 
     **Fields:** `whole`, the tumour on the grid of the model; `tumor`, the same on the `box` that is solved;
-    `data`, indexed in that box; `prior`; `start`, the day on which the initial condition holds; `max_step` (days).
+    `data`, indexed in that box; `prior`; `solver` and `max_step` (days) of
+    `simulate`; `start`, the day on which the initial condition holds.
     """
 
     whole: Tumor
     tumor: Tumor
     data: tuple[Datum, ...]
     prior: Prior = eqx.field(static=True)
+    solver: diffrax.AbstractSolver | None
     start: float = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
     box: Box | None = eqx.field(static=True)
@@ -70,6 +72,7 @@ class InverseProblem(eqx.Module):
         data: Sequence[Datum],
         prior: Prior,
         *,
+        solver: diffrax.AbstractSolver | None = None,
         start: float = 0.0,
         max_step: float = 1.0,
         box: Box | None = None,
@@ -78,7 +81,7 @@ class InverseProblem(eqx.Module):
         self.whole = Tumor(model, regimen.on(model.domain), initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
         self.data = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
-        self.prior, self.start, self.max_step, self.box = prior, float(start), float(max_step), box
+        self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
         if not self.data:
             raise InputError("there are no data to calibrate to")
         for datum in self.data:
@@ -122,6 +125,7 @@ class InverseProblem(eqx.Module):
             tumor.regimen,
             tumor.state0(),
             self.days,
+            solver=self.solver,
             start=self.start,
             max_step=self.max_step,
             adjoint=adjoint,

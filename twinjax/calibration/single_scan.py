@@ -2,6 +2,7 @@
 
 import logging
 
+import diffrax
 import numpy as np
 from scipy import ndimage
 
@@ -26,6 +27,7 @@ def single_scan_problem(
     correlation_length_mm: float = 6.0,
     segmentation_noise: float = 0.3,
     pet_noise: float = 0.15,
+    solver: diffrax.AbstractSolver | None = None,
     steps: int = 60,
 ) -> InverseProblem:
     """The baseline scan of `patient` as data: core, whole tumour and, where there is one, amino-acid PET.
@@ -66,4 +68,4 @@ def single_scan_problem(
     prior = applicable(prior, Regimen(), observations)
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
     seed = PointSeed(position, radius=max(2.0, min(domain.spacing)), amplitude=0.9)
-    return InverseProblem(model, Regimen(), seed, observations, data, prior, max_step=1 / steps, box=box)
+    return InverseProblem(model, Regimen(), seed, observations, data, prior, solver=solver, max_step=1 / steps, box=box)

@@ -19,7 +19,7 @@ def centre_of_mass_mm(region: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def diameters_mm(region: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
-    """The longest diameter in any plane of the third axis, and the longest perpendicular to it in that plane (mm).
+    """The longest diameter in any plane of the third axis, and the extent perpendicular to it in that plane (mm).
 
     The bidimensional measurement of the RANO criteria (Wen et al. 2010, J Clin Oncol 28:1963), between voxel
     centres; their product is the bidimensional product. `region` is boolean (X, Y, Z). `InputError` for an
@@ -32,7 +32,7 @@ def diameters_mm(region: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
         try:
             flat = (points - points[0]) @ np.linalg.svd(points - points[0], full_matrices=False)[2][:2].T
             hull = flat[ConvexHull(flat).vertices]
-        except QhullError:
+        except (QhullError, ValueError):
             # A line or a single voxel has no hull.
             hull = points - points[0]
         distances = squareform(pdist(hull)) if len(hull) > 1 else np.zeros((1, 1))
@@ -49,7 +49,7 @@ def diameters_mm(region: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
 
 
 def tumor_features(scan: Scan) -> dict[str, float]:
-    """Volumes (mm³) of core and whole tumour and the diameters (mm) of the core, or of the whole where there is no core."""
+    """Volumes (mm³) of core and whole tumour; diameters (mm) of the core, or of the whole without a core."""
     region = scan.core if scan.core.any() else scan.whole_tumor
     longest, perpendicular = diameters_mm(region, scan.affine)
     return {

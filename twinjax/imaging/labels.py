@@ -18,8 +18,9 @@ CONVENTIONS: dict[str, dict[int, int]] = {
     "brats2023": {0: BACKGROUND, 1: NECROTIC, 2: OEDEMA, 3: ENHANCING, 4: CAVITY},
     # BraTS 2018 to 2022, UPENN-GBM: enhancing is 4
     "brats2018": {0: BACKGROUND, 1: NECROTIC, 2: OEDEMA, 4: ENHANCING},
-    # GliODIL and SBTC folders: 1 necrotic, 3 oedema, 4 enhancing
-    "gliodil": {0: BACKGROUND, 1: NECROTIC, 3: OEDEMA, 4: ENHANCING},
+    # GliODIL and SBTC folders, by the README of GliODIL; in two of its cases label 1 is indeed the outer rim, with
+    # twice the amino-acid uptake of label 4.
+    "gliodil": {0: BACKGROUND, 1: ENHANCING, 3: OEDEMA, 4: NECROTIC},
     # Medical Segmentation Decathlon Task01: 1 oedema, 2 non-enhancing, 3 enhancing
     "msd": {0: BACKGROUND, 1: OEDEMA, 2: NECROTIC, 3: ENHANCING},
 }

@@ -1,6 +1,7 @@
 """Reading and writing NIfTI files: everything that is wrong with a file ends in one `InputError`."""
 
 import gzip
+import io
 import logging
 import os
 import tempfile
@@ -21,6 +22,7 @@ logger = logging.getLogger("twinjax")
 
 MAX_VOXELS = 512 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
+MAX_TRAILING_BYTES = 2**16
 # Deflate cannot compress better than this, so a larger claim in the header is a broken or hostile file.
 MAX_GZIP_RATIO = 1100
 SUFFIXES = (".nii.gz", ".nii")
@@ -54,7 +56,11 @@ def read_nifti(path: str | Path, *, root: str | Path | None = None) -> Image:
         header, shape = _read_header(path)
         affine = _read_affine(header, path.name)
         # Through the proxy, not nib.load: header extensions, whose length the file itself claims, stay unread.
-        data = np.asanyarray(ArrayProxy(str(path), header, mmap=False)).reshape(shape)
+        with _open(path) as file:
+            data = np.asanyarray(ArrayProxy(file, header, mmap=False)).reshape(shape)
+            # The checksum of a gzip stream is compared at its end, and only there.
+            if len(file.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
+                raise ValueError("longer than its header says")
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -65,7 +71,7 @@ def read_nifti(path: str | Path, *, root: str | Path | None = None) -> Image:
             data = data.astype(np.float32)
         bad = data.size - int(np.isfinite(data).sum())
         if bad:
-            raise InputError(f"{path.name} has {bad} NaN or infinite voxels; replace them, for example by 0, and save it again")
+            raise InputError(f"{path.name} has {bad} NaN or infinite voxels; replace them, for example by 0")
     return Image(data, affine)
 
 
@@ -81,7 +87,7 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path
     if array.ndim != 3 or array.size == 0:
         raise InputError(f"{path.name}: an (X, Y, Z) array is written, got shape {array.shape}")
     check_affine(affine, path.name)
-    whole = array.dtype.kind in "biu" and -128 <= array.min() and array.max() <= 127
+    whole = array.dtype.kind in "biu" and array.min() >= -128 and array.max() <= 127
     array = array.astype(np.int8 if whole else np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"{path.name} would hold NaN or infinite voxels; replace them before writing")
@@ -94,7 +100,7 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path
     image.header.set_xyzt_units("mm")
     content = image.to_bytes()
     if path.name.endswith(".gz"):
-        content = gzip.compress(content, compresslevel=4, mtime=0)
+        content = gzip.compress(content, compresslevel=1, mtime=0)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial_")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -112,14 +118,19 @@ def check_affine(affine: np.ndarray, name: str) -> None:
         raise InputError(f"{name}: the affine must be a finite (4, 4) matrix; export the file again with its geometry")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not (spacing > 1e-4).all() or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
-        raise InputError(f"{name}: the affine is singular (voxel edges {spacing} mm); export the file again with its geometry")
+        raise InputError(f"{name}: the affine is singular (voxel edges {spacing} mm); export the file again")
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _read_header(path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]]:
     """The header and the (X, Y, Z) shape, from the first bytes alone: nothing that it claims is trusted yet."""
-    with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
+    with _open(path) as file:
         start = file.read(540)
-    kind = nib.Nifti2Header if 540 in (int.from_bytes(start[:4], order) for order in ("little", "big")) else nib.Nifti1Header
+    second = 540 in (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+    kind = nib.Nifti2Header if second else nib.Nifti1Header
     size = kind.template_dtype.itemsize
     if len(start) < size:
         raise EOFError("the header is incomplete")
@@ -157,5 +168,5 @@ def _read_affine(header: nib.Nifti1Header, name: str) -> np.ndarray:
         corners = np.array([(*corner, 1) for corner in product(*ends)], dtype=float).T
         apart = float(np.abs((header.get_qform() - affine) @ corners).max())
         if apart > max(1.0, float(np.linalg.norm(affine[:3, :3], axis=0).min())):
-            raise InputError(f"{name}: qform and sform place voxels {apart:.1f} mm apart; save it again with one geometry")
+            raise InputError(f"{name}: qform and sform differ by {apart:.1f} mm; save it again with one geometry")
     return affine

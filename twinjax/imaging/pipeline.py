@@ -28,7 +28,7 @@ TISSUE = ("white_matter", "grey_matter")
 MAPS = ("segmentation", "brain_mask", *TISSUE)
 # In mm²/s no tissue is above free water at body temperature; files in µm²/s are a million times larger.
 LARGEST_ADC = 0.1
-# A tenfold crop of the field of view between modalities means that they show different places.
+# Voxels of a grid that holds all images of a visit; beyond it they show different places.
 LARGEST_GRID = 2**28
 
 
@@ -58,7 +58,7 @@ class ProcessedPatient(Mapping[str, Any]):
             return baseline
         if key == "scan_followup":
             if len(self.visits) < 2:
-                raise InputError("this patient has one visit, so there is no scan_followup; add a later visit folder (day_0030/)")
+                raise InputError("scan_followup: this patient has one visit; add a later visit folder (day_0030/)")
             return self.visits[1][1]
         if key == "visits":
             return list(self.visits)
@@ -96,8 +96,8 @@ class ImagingPipeline:
     - `preprocessing`: a MONAI `Compose` from file to (1, X, Y, Z) tensor, applied to each image by itself
       (default: `default_preprocessing`). It must be deterministic and keep the affine.
     - `segmentation_model`: a name of `conf/segmentation`, or an `AbstractSegmenter`.
-    - `registration`: `"rigid"` moves a later visit onto the baseline where the head has moved by more than half
-      a voxel; `"none"` trusts the patient space of the files. Rigid, because a deformable map would absorb the
+    - `registration`: `"rigid"` moves a later visit onto the baseline where the head has moved by more than a
+      voxel; `"none"` trusts the patient space of the files. Rigid, because a deformable map would absorb the
       growth that is to be measured. Images of one visit are taken as aligned by their headers.
 
     Raises `InputError` for unknown modalities or a segmenter that needs others.
@@ -176,7 +176,9 @@ class ImagingPipeline:
         images |= {name: _check_quantity(name, raw[name]) for name in QUANTITATIVE if name in raw}
         on_grid = {name: _onto(image, grid, motion) for name, image in images.items()}
         maps = {name: _onto(raw[name], grid, motion, order=0) for name in MAPS[:2] if name in raw}
-        maps |= {name: _check_fraction(_onto(raw[name], grid, motion), files[name].name) for name in TISSUE if name in raw}
+        for name in TISSUE:
+            if name in raw:
+                maps[name] = _check_fraction(_onto(raw[name], grid, motion), files[name].name)
         if "brain_mask" in maps:
             brain = maps["brain_mask"] > 0
         elif baseline is not None and baseline.brain_mask is not None:
@@ -189,7 +191,8 @@ class ImagingPipeline:
         if not set(TISSUE) <= set(maps):
             if baseline is None:
                 logger.info("no tissue maps: registering the ICBM152 template")
-                maps |= dict(zip(TISSUE, _template_tissue(on_grid[self.modalities[0]] * brain, grid[0], brain), strict=True))
+                first = next(iter(on_grid.values()))
+                maps |= dict(zip(TISSUE, _template_tissue(first * brain, grid[0], brain), strict=True))
             else:
                 maps |= {name: np.asarray(getattr(baseline, name)) for name in TISSUE}
         inputs = on_grid | {"segmentation": maps["segmentation"]} if "segmentation" in maps else on_grid
@@ -201,12 +204,12 @@ class ImagingPipeline:
         return Scan(grid[0], on_grid, segmentation, brain, *(maps[name] for name in TISSUE))
 
 
-def _monai():
+def _monai() -> Any:
     try:
         import monai.data
         import monai.transforms
     except ImportError as error:
-        raise MissingDependencyError("image processing needs MONAI; install it with: pip install 'twinjax[imaging]'") from error
+        raise MissingDependencyError("image processing needs MONAI: pip install 'twinjax[imaging]'") from error
     return monai
 
 
@@ -220,8 +223,8 @@ def _preprocess(preprocessing: Callable, path: Path) -> Image:
     try:
         result = preprocessing(str(path))
     except Exception as error:
-        cause = error.__cause__ or error
-        raise InputError(f"preprocessing failed on {path.name} ({str(cause).splitlines()[0]}); start it with LoadImage") from error
+        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"preprocessing failed on {path.name} ({reason}); start it with LoadImage") from error
     affine = getattr(result, "affine", None)
     if affine is None or result.ndim != 4 or result.shape[0] != 1:
         raise InputError(
@@ -237,7 +240,7 @@ def _preprocess(preprocessing: Callable, path: Path) -> Image:
 
 
 def _common_grid(images: Sequence[Image]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The grid of the first image, extended in whole voxels until it holds all: each image is cropped to its own box."""
+    """The grid of the first image, extended in whole voxels to hold all: each comes cropped to its own box."""
     first = images[0].affine
     lower, upper = np.zeros(3), np.zeros(3)
     for image in images:
@@ -260,12 +263,12 @@ def _onto(image: Image, grid: tuple[np.ndarray, tuple[int, ...]], motion: np.nda
 
 
 def _motion(baseline: Scan, images: Mapping[str, Image]) -> np.ndarray:
-    """The rigid motion of the head since the baseline, or the identity where it is below half a voxel."""
+    """The rigid motion of the head since the baseline; the identity below a voxel, which cannot be told from none."""
     name, image = next(iter(images.items()))
     brain = np.ones(baseline.shape, bool) if baseline.brain_mask is None else baseline.brain_mask
     motion = register(baseline.image(name), baseline.affine, image.data, image.affine)
     moved = largest_motion(motion, brain, baseline.affine)
-    if moved <= 0.5 * float(baseline.spacing.max()):
+    if moved <= float(baseline.spacing.max()):
         return np.eye(4)
     logger.info("the head has moved by up to %.1f mm since the baseline: resampling", moved)
     return motion
@@ -273,8 +276,9 @@ def _motion(baseline: Scan, images: Mapping[str, Image]) -> np.ndarray:
 
 def _check_quantity(name: str, image: Image) -> Image:
     positive = image.data[image.data > 0]
-    if name == "ADC" and positive.size and np.median(positive) > LARGEST_ADC:
-        raise InputError(f"ADC must be in mm²/s (water 3e-3), its median is {np.median(positive):g}; divide by 1e6 if in µm²/s")
+    median = float(np.median(positive)) if positive.size else 0.0
+    if name == "ADC" and median > LARGEST_ADC:
+        raise InputError(f"ADC must be in mm²/s (water 3e-3), its median is {median:g}; divide by 1e6 if in µm²/s")
     return image
 
 
@@ -285,9 +289,9 @@ def _check_fraction(data: np.ndarray, name: str) -> np.ndarray:
 
 
 def _foreground(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Largest connected region in which any image is above its darkest value, holes filled."""
-    bright = np.any([image > image.min() + 0.02 * (np.percentile(image, 99) - image.min()) for image in images], axis=0)
-    components, count = ndimage.label(bright)
+    """Largest connected region in which any image is above a tenth of its range, holes filled."""
+    bright = np.any([image > image.min() + 0.1 * (np.percentile(image, 99) - image.min()) for image in images], axis=0)
+    components, count = ndimage.label(bright)  # pyright: ignore
     if count > 1:
         bright = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
     return ndimage.binary_fill_holes(bright)  # pyright: ignore
@@ -304,9 +308,10 @@ def _template_tissue(image: np.ndarray, affine: np.ndarray, brain: np.ndarray) -
 def _check_output(output: Path, root: Path, raw: Sequence[RawVisit]) -> Path:
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"output_dir '{output.name}' lies in the raw patient folder; choose a folder outside it")
-    others = [p.name for p in output.glob("*/") if p.name not in {visit.name for visit in raw}] if output.is_dir() else []
+    names = {visit.name for visit in raw}
+    others = [p.name for p in output.iterdir() if p.is_dir() and p.name not in names] if output.is_dir() else []
     if others:
-        raise InputError(f"output_dir '{output.name}' already has {others[0]}/, which is none of these visits; choose an empty folder")
+        raise InputError(f"output_dir '{output.name}' has {others[0]}/, none of these visits; choose an empty folder")
     return output
 
 

@@ -72,7 +72,7 @@ def raw_visits(patient_dir: str | Path) -> list[RawVisit]:
         logger.info("%d subfolders are no visits and are left alone", ignored)
     if not days:
         if not any(p.name.lower().endswith(SUFFIXES) for p in root.iterdir()):
-            raise InputError(f"'{root.name}' has no visit folders (day_0000, ... or 2024-03-01, ...) and no NIfTI files")
+            raise InputError(f"'{root.name}' has no visit folders (day_0000, ... or 2024-03-01, ...) and no images")
         return [RawVisit(0.0, root, "day_0000")]
     ordered = sorted(days, key=lambda name: days[name])
     if len(set(days.values())) < len(days):

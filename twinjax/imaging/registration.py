@@ -8,6 +8,7 @@ from twinjax.core.errors import InputError, MissingDependencyError
 from twinjax.domain import resample
 
 
+ERODE=0
 def register(
     fixed: np.ndarray,
     fixed_affine: np.ndarray,
@@ -30,13 +31,19 @@ def register(
     try:
         import SimpleITK as sitk
     except ImportError as error:
-        raise MissingDependencyError("registration needs SimpleITK; install it with: pip install 'twinjax[imaging]'") from error
+        raise MissingDependencyError("registration needs SimpleITK: pip install 'twinjax[imaging]'") from error
     images = [_isotropic(*pair, resolution_mm) for pair in ((fixed, fixed_affine), (moving, moving_affine))]
     centre = fixed_affine @ [*((np.asarray(fixed.shape) - 1) / 2), 1.0]
     transform = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
     transform.SetCenter(centre[:3].tolist())
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
+    if kind == "rigid":
+        # Where a field of view ends is no anatomy: the two scans may be cropped differently. (The edge of the
+        # brain is, and an affine map needs it for its scale.)
+        fixed_mask, moving_mask = (sitk.BinaryErode(image > 0, [ERODE]*3) for image in images)
+        method.SetMetricFixedMask(fixed_mask)
+        method.SetMetricMovingMask(moving_mask)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=1.0, minStep=1e-3, numberOfIterations=150, gradientMagnitudeTolerance=1e-5
@@ -49,6 +56,8 @@ def register(
             )
         method.SetInitialTransform(transform, inPlace=False)
         found = method.Execute(*images)
+        print(method.GetOptimizerStopConditionDescription(), method.GetMetricValue(), method.GetOptimizerIteration())
+        method.SetInitialTransform(transform, inPlace=False); print(method.MetricEvaluate(*images))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"registration failed ({reason}); check that both images show the same head") from error

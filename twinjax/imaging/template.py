@@ -21,7 +21,7 @@ def brain_template(resolution_mm: float = 1.0) -> Scan:
     try:
         from nilearn import datasets
     except ImportError as error:
-        raise MissingDependencyError("the brain template needs nilearn; install it with: pip install 'twinjax[imaging]'") from error
+        raise MissingDependencyError("the brain template needs nilearn: pip install 'twinjax[imaging]'") from error
     white, grey, mask, t1 = (
         load(resolution=1)
         for load in (
@@ -37,9 +37,8 @@ def brain_template(resolution_mm: float = 1.0) -> Scan:
     zoom[:3, 3] = (resolution_mm - 1) / 2
     affine = native @ zoom
     shape = tuple(int(np.ceil(n / resolution_mm)) for n in t1.shape)
-    white, grey, mask, t1 = (
-        resample(np.asarray(image.dataobj, dtype=np.float32), native, affine, shape) for image in (white, grey, mask, t1)
-    )
+    arrays = (np.asarray(image.dataobj, dtype=np.float32) for image in (white, grey, mask, t1))
+    white, grey, mask, t1 = (resample(array, native, affine, shape) for array in arrays)
     brain = mask >= 0.5
     total = np.maximum(white + grey, 1.0)
     white, grey = (np.clip(tissue / total, 0, 1) * brain for tissue in (white, grey))

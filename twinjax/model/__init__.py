@@ -4,8 +4,8 @@ from twinjax.model.fisher_kpp import FisherKPP as FisherKPP
 from twinjax.model.growth import GompertzGrowth as GompertzGrowth
 from twinjax.model.growth import LogisticGrowth as LogisticGrowth
 from twinjax.model.initial import AbstractInitialCondition as AbstractInitialCondition
-from twinjax.model.initial import DensityField as DensityField
 from twinjax.model.initial import ContourProfile as ContourProfile
+from twinjax.model.initial import DensityField as DensityField
 from twinjax.model.initial import PointSeed as PointSeed
 from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReactionDiffusionModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
@@ -34,10 +34,10 @@ class FisherKPP(AbstractReactionDiffusionModel):
         domain: Domain,
         *,
         resolution_mm: float | None = None,
-        diffusivity=0.1,
-        white_grey_ratio=10.0,
-        proliferation_rate=0.03,
-        carrying_capacity=1.0,
+        diffusivity: ArrayLike = 0.1,
+        white_grey_ratio: ArrayLike = 10.0,
+        proliferation_rate: ArrayLike = 0.03,
+        carrying_capacity: ArrayLike = 1.0,
         growth: str | AbstractGrowth = "logistic",
     ):
         """`resolution_mm` brings the domain to an isotropic grid of that voxel edge first."""

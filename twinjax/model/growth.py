@@ -8,7 +8,8 @@ from jaxtyping import Array
 
 from twinjax.core.errors import InputError
 
-# Below this density the Gompertz logarithm is cut: one cell in the largest voxel is a larger fraction.
+# At this density and below Gompertz growth, whose rate per cell has no bound, stands still: one cell in the largest
+# voxel is a larger fraction.
 SMALLEST_DENSITY = 1e-12
 
 
@@ -39,7 +40,8 @@ class GompertzGrowth(AbstractGrowth):
     """u g(u) = rate u ln(capacity / u)."""
 
     def growth(self, u, rate, capacity):
-        return rate * u * jnp.log(capacity / jnp.maximum(u, SMALLEST_DENSITY))
+        growing = rate * u * jnp.log(capacity / jnp.maximum(u, SMALLEST_DENSITY))
+        return jnp.where(u > SMALLEST_DENSITY, growing, 0.0)
 
     def flow(self, u, duration, rate, capacity, log_kill):
         # In v = ln(u / capacity): dv/dt = -rate v - k, linear.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from scipy import ndimage
 
 from twinjax.core.errors import InputError
@@ -48,7 +48,7 @@ class ContourProfile(AbstractInitialCondition):
     core_level: Float[Array, ""]
     oedema_level: Float[Array, ""]
 
-    def __init__(self, core_distance, whole_distance, core_level=0.6, oedema_level=0.25):
+    def __init__(self, core_distance, whole_distance, core_level: ArrayLike = 0.6, oedema_level: ArrayLike = 0.25):
         self.core_distance, self.whole_distance = jnp.asarray(core_distance, float), jnp.asarray(whole_distance, float)
         self.core_level, self.oedema_level = jnp.asarray(core_level, float), jnp.asarray(oedema_level, float)
 
@@ -58,7 +58,9 @@ class ContourProfile(AbstractInitialCondition):
         core = np.asarray(core, bool)
         if not core.any():
             raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
-        return cls(signed_distance(core, spacing), signed_distance(core | np.asarray(whole_tumor, bool), spacing), **levels)
+        return cls(
+            signed_distance(core, spacing), signed_distance(core | np.asarray(whole_tumor, bool), spacing), **levels
+        )
 
     def __call__(self, domain):
         # Where the two contours touch, the front is at least a voxel wide.
@@ -72,8 +74,8 @@ def signed_distance(region, spacing) -> np.ndarray:
     region = np.asarray(region, bool)
     # The wall lies half a voxel from the centres on either side of it.
     half = float(np.mean(spacing)) / 2
-    outside = ndimage.distance_transform_edt(~region, sampling=spacing)
-    inside = ndimage.distance_transform_edt(region, sampling=spacing)
+    outside = np.asarray(ndimage.distance_transform_edt(~region, sampling=spacing))
+    inside = np.asarray(ndimage.distance_transform_edt(region, sampling=spacing))
     return np.where(region, half - inside, outside - half)
 
 
@@ -91,7 +93,7 @@ class PointSeed(AbstractInitialCondition):
     shift_y: Float[Array, ""]
     shift_z: Float[Array, ""]
 
-    def __init__(self, position, radius=2.0, amplitude=0.5):
+    def __init__(self, position, radius: ArrayLike = 2.0, amplitude: ArrayLike = 0.5):
         self.position = jnp.asarray(position, float)
         self.radius, self.amplitude = jnp.asarray(radius, float), jnp.asarray(amplitude, float)
         self.shift_x = self.shift_y = self.shift_z = jnp.zeros(())

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.domain import Domain
 from twinjax.model.fisher_kpp import FisherKPP
@@ -24,7 +24,15 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
     growth_length: Float[Array, ""]
     white_grey_ratio: Float[Array, ""]
 
-    def __init__(self, domain, *, resolution_mm=None, front_width=3.0, growth_length=40.0, white_grey_ratio=10.0):
+    def __init__(
+        self,
+        domain: Domain,
+        *,
+        resolution_mm: float | None = None,
+        front_width: ArrayLike = 3.0,
+        growth_length: ArrayLike = 40.0,
+        white_grey_ratio: ArrayLike = 10.0,
+    ):
         self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
         self.front_width = jnp.asarray(front_width, float)
         self.growth_length = jnp.asarray(growth_length, float)
@@ -40,7 +48,7 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
             white_grey_ratio=self.white_grey_ratio,
         )
 
-    def at_front_speed(self, speed: Float[Array, ""]) -> FisherKPP:
+    def at_front_speed(self, speed: ArrayLike) -> FisherKPP:
         """With rates per day, for a front speed (mm/day) that is known from elsewhere."""
         return FisherKPP(
             self.domain,

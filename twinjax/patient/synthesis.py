@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain, resample
+from twinjax.domain import Domain
 from twinjax.imaging import labels
 
 # Signals in arbitrary units, in the order seen in clinical images; they are our own choice.
@@ -114,28 +114,27 @@ def synthesise_scan(
     """
     rotation = _rotation(rng)
     shift = rng.uniform(-2.0, 2.0, 3)
-    here = _Tissue(head, head.from_grid(density, domain.affine), head.from_grid(peak_density, domain.affine), visibility)
+    now, peak = (head.from_grid(field, domain.affine) for field in (density, peak_density))
+    here = _Tissue(head, now, peak, visibility)
     images, brain = {}, {}
     for modality, voxel_mm in VOXEL_MM.items():
         affine, shape = _grid(head, voxel_mm, extent_mm, rotation, shift)
         if voxel_mm not in brain:
-            brain[voxel_mm] = resample(here.brain, head.affine, affine, shape, order=0) > 0
+            brain[voxel_mm] = head.to_grid(here.brain, affine, shape, order=0) > 0
         inside = brain[voxel_mm]
         if modality == "ADC":
-            signal = resample(here.adc(), head.affine, affine, shape)
+            signal = head.to_grid(here.adc(), affine, shape)
             measured = signal * (1 + noise_level * rng.standard_normal(shape, dtype=np.float32))
             # Whole µm²/s, as scanners store them.
             image = np.round(np.maximum(measured, 0) * 1e6) * np.float32(1e-6)
         else:
-            signal = resample(here.signal(SIGNALS[modality], texture), head.affine, affine, shape)
+            signal = head.to_grid(here.signal(SIGNALS[modality], texture), affine, shape)
             signal *= _receive_field(shape, rng)
             image = np.round(_rician(signal, noise_level * SIGNALS[modality]["white"], rng))
         images[modality] = SyntheticImage(np.where(inside, image, np.float32(0)), affine)
     t1 = images["T1"]
     # Hundredths are finer than the anatomy is known, and make small files.
-    white, grey = (
-        np.round(resample(tissue, head.affine, t1.affine, t1.array.shape), 2) for tissue in (here.white, here.grey)
-    )
+    white, grey = (np.round(head.to_grid(f, t1.affine, t1.array.shape), 2) for f in (here.white, here.grey))
     arrays = {"brain_mask": brain[VOXEL_MM["T1"]].astype(np.uint8), "white_matter": white, "grey_matter": grey}
     return SyntheticScan(images, {name: SyntheticImage(array, t1.affine) for name, array in arrays.items()})
 
@@ -186,7 +185,7 @@ def _rotation(rng: np.random.Generator) -> np.ndarray:
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def _grid(head: Domain, voxel_mm, extent_mm, rotation, shift) -> tuple[np.ndarray, tuple[int, int, int]]:
+def _grid(head: Domain, voxel_mm, extent_mm, rotation, shift) -> tuple[np.ndarray, tuple[int, ...]]:
     """Affine and shape of a rotated grid of `extent_mm` about the centre of `head`, moved by `shift` (mm)."""
     shape = tuple(int(np.ceil(e / v)) for e, v in zip(extent_mm, voxel_mm, strict=True))
     assert head.affine is not None

@@ -5,6 +5,7 @@ unsplit equation), so that a fit does not find its own numerics again.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ GROWTH_STEP, GROWTH_CHUNK, GROWTH_LIMIT = 5, 50, 1500
 # A tumour begins at its seed and at foci around it, this far away in core radii: a single point would grow a ball.
 FOCI, FOCUS_DISTANCE = 3, 0.5
 # The density that may not be met at the faces of the simulated box.
-WALL_DENSITY = 0.05
+WALL_DENSITY = 0.02
 # How far (mm) whole-brain images reach beyond the brain, so that a tilted box still holds it.
 MARGIN_MM = 10.0
 
@@ -53,9 +54,9 @@ class VirtualPatient:
 
     patient_id: str = "virtual_glioblastoma"
     seed: int = 0
-    visit_days: tuple[int, ...] = (0, 14, 60, 95, 140, 185)
+    visit_days: Sequence[float] = (0, 14, 60, 95, 140, 185)
     regimen: Regimen = field(default_factory=Regimen)
-    seed_position_mm: tuple[float, float, float] = (28.0, 30.0, 16.0)
+    seed_position_mm: Sequence[float] = (28.0, 30.0, 16.0)
     core_radius_mm: float = 13.0
     diffusivity: float = 0.08
     white_grey_ratio: float = 10.0
@@ -66,14 +67,14 @@ class VirtualPatient:
     noise_level: float = 0.03
 
     def __post_init__(self):
-        # Configs give lists; a frozen value is compared and stored as tuples.
-        object.__setattr__(self, "visit_days", tuple(self.visit_days))
+        # Configs give lists of numbers; a frozen value keeps tuples.
         object.__setattr__(self, "seed_position_mm", tuple(float(x) for x in self.seed_position_mm))
         if not isinstance(self.regimen, Regimen):
             raise InputError(f"regimen must be a Regimen, got {type(self.regimen).__name__}; see conf/treatment")
-        days = self.visit_days
-        if not days or any(day != int(day) for day in days) or days[0] != 0 or any(np.diff(days) <= 0):
-            raise InputError(f"visit_days must be whole days, ascending, the first 0 (baseline); got {list(days)}")
+        days = list(self.visit_days)
+        if not days or days[0] != 0 or not all(float(day).is_integer() for day in days) or any(np.diff(days) <= 0):
+            raise InputError(f"visit_days must be whole days, ascending, the first 0 (baseline); got {days}")
+        object.__setattr__(self, "visit_days", tuple(int(day) for day in days))
         if len(self.seed_position_mm) != 3:
             raise InputError(f"seed_position_mm needs three coordinates (MNI, mm), got {list(self.seed_position_mm)}")
         positive = ("core_radius_mm", "diffusivity", "white_grey_ratio", "proliferation_rate", "truth_resolution_mm")
@@ -82,10 +83,9 @@ class VirtualPatient:
                 raise InputError(f"{name} must be a positive number, got {getattr(self, name)}")
         if not 0 <= self.noise_level < 1:
             raise InputError(f"noise_level must lie in [0, 1), got {self.noise_level}")
-        if self.field_of_view_mm is not None and not self.field_of_view_mm > 3 * self.core_radius_mm:
-            raise InputError(
-                f"field_of_view_mm must exceed three core radii ({3 * self.core_radius_mm:g} mm), got {self.field_of_view_mm}"
-            )
+        least = 3 * self.core_radius_mm
+        if self.field_of_view_mm is not None and not self.field_of_view_mm > least:
+            raise InputError(f"field_of_view_mm must exceed {least:g} (three core radii), got {self.field_of_view_mm}")
 
     def parameters(self) -> dict:
         """The truth as plain values, for `truth.json`."""
@@ -168,6 +168,7 @@ def generate(config: VirtualPatient, output_dir: str | Path) -> VirtualTruth:
         raise InputError(f"'{output_dir}' already has the visits {', '.join(others)}; give an empty folder")
     head = _head(config)
     truth = _grow(config, head)
+    affine = np.asarray(truth.domain.affine)
     texture = smooth_texture(head.shape, np.random.default_rng([config.seed, 0]))
     truth_dir = output_dir / "truth"
     truth_dir.mkdir(parents=True, exist_ok=True)
@@ -176,8 +177,8 @@ def generate(config: VirtualPatient, output_dir: str | Path) -> VirtualTruth:
         images, maps = truth.scan(visit, head, texture)
         for key, image in (images | maps).items():
             write_nifti(output_dir / name / f"{key}.nii.gz", image.array, image.affine)
-        write_nifti(truth_dir / f"density_{name}.nii.gz", truth.density[visit], truth.domain.affine)
-        write_nifti(truth_dir / f"segmentation_{name}.nii.gz", truth.segmentation(visit), truth.domain.affine)
+        write_nifti(truth_dir / f"density_{name}.nii.gz", truth.density[visit], affine)
+        write_nifti(truth_dir / f"segmentation_{name}.nii.gz", truth.segmentation(visit), affine)
     write_treatment_csv(output_dir / "treatment.csv", config.regimen)
     record = config.parameters() | {"age_days": truth.age_days, "visit_days": config.visit_days}
     (truth_dir / "truth.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -228,7 +229,7 @@ def _grow(config: VirtualPatient, head: Domain) -> VirtualTruth:
     )
     density, age = _baseline(config, model)
     # Monthly looks between the visits, so that the peak density misses little.
-    days = np.unique([*config.visit_days, *range(0, config.visit_days[-1], 30)]).astype(float)
+    days = np.union1d(config.visit_days, np.arange(0, config.visit_days[-1], 30)).astype(float)
     states = _run(model, config.regimen, density, days)
     _check_walls(states, config, domain)
     peaks = np.maximum.accumulate(states)
@@ -240,7 +241,7 @@ def _truth_domain(config: VirtualPatient, head: Domain) -> Domain:
     """The tissue that the tumour can reach, on the grid of the simulation."""
     speed = 2 * np.sqrt(config.diffusivity * config.proliferation_rate)
     width = np.sqrt(config.diffusivity / config.proliferation_rate)
-    reach = config.core_radius_mm + speed * config.visit_days[-1] + 4 * width
+    reach = config.core_radius_mm + speed * config.visit_days[-1] + 8 * width
     if config.field_of_view_mm is not None:
         reach = min(reach, config.field_of_view_mm / 2)
     tissue = Domain.from_tissue(head.white_matter, head.grey_matter, head.affine, brain_mask=head.mask)
@@ -277,7 +278,7 @@ def _run(model: FisherKPP, regimen: Regimen, density: np.ndarray, days: np.ndarr
         density,
         days,
         start=days[0],
-        solver=diffrax.Tsit5(),
+        solver=diffrax.Bosh3(),
         stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6),
     )
     return np.asarray(trajectory.require_success().states, np.float32)

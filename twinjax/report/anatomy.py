@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
 from twinjax.patient.visit import Visit
 from twinjax.report.style import COLORS, styled
+from twinjax.twin import Forecast
 
 # (colour, line style); the style alone tells the lines apart in print.
 Line = tuple[str, Any]
@@ -34,19 +34,6 @@ PLAN_LINES: tuple[Line, ...] = (
 )
 # White on the maps: the density's colours hold both of the others.
 LEVEL_LINES: tuple[Line, ...] = (("white", "-"), ("white", "--"))
-
-
-class ForecastLike(Protocol):
-    """What the maps need of a forecast: (T, X, Y, Z) densities at `times` (T,) days on the grid of `domain`."""
-
-    @property
-    def times(self) -> np.ndarray: ...
-    @property
-    def density_mean(self) -> np.ndarray: ...
-    @property
-    def density_std(self) -> np.ndarray: ...
-    @property
-    def domain(self) -> Domain: ...
 
 
 @dataclass(frozen=True)
@@ -147,13 +134,14 @@ def scan_overview(visits: Sequence[Visit]) -> Figure:
             panel.set_title(modality, loc="center")
         if column == 0:
             panel.set_ylabel(f"day {visits[row].day:g}", fontweight="bold")
-    _legend(figure, {"tumour core": CORE_LINE, "whole tumour": WHOLE_LINE})
+    if any(scan.segmentation is not None for scan in scans):
+        _legend(figure, {"tumour core": CORE_LINE, "whole tumour": WHOLE_LINE})
     return figure
 
 
 @styled
 def density_maps(
-    forecast: ForecastLike,
+    forecast: Forecast,
     background,
     *,
     thresholds: Mapping[str, float],
@@ -237,9 +225,9 @@ def plan_overlay(
         show_anatomy(panel, view, background)
         panel.set_title(f"plane {index + 1} of {len(view.areas(target))}", loc="center")
         if recurrence is not None and (found := view.cut(recurrence).astype(float)).any():
-            panel.contourf(found, levels=[0.5, 1.5], colors=[COLORS["vermillion"]], alpha=0.45)
+            panel.contourf(found, levels=[0.5, 1.5], colors=[COLORS["vermillion"]], alpha=0.7)
             panel.contourf(found, levels=[0.5, 1.5], colors="none", hatches=["////"])
-            patches = [Patch(facecolor=COLORS["vermillion"], alpha=0.6, hatch="////", label="recurrence")]
+            patches = [Patch(facecolor=COLORS["vermillion"], alpha=0.7, hatch="////", label="recurrence")]
         for mask, line in outlines.values():
             draw_contour(panel, view.cut(mask), line)
     _legend(figure, {name: line for name, (_, line) in outlines.items()}, patches)

@@ -3,33 +3,20 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError
 from twinjax.report.style import COLORS, SERIES, quantity_label, styled, with_unit
 from twinjax.treatment import AbstractContinuousTreatment, Regimen
 
 Draws = Mapping[str, np.ndarray]
 TRUTH: dict[str, Any] = {"color": COLORS["green"], "linestyle": "-."}
-
-
-class PosteriorLike(Protocol):
-    """What figures and tables need of a posterior: `samples[name]` is (chains, draws)."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def samples(self) -> Mapping[str, np.ndarray]: ...
-    @property
-    def map_estimate(self) -> Mapping[str, float]: ...
-    @property
-    def diagnostics(self) -> Mapping: ...
-    def credible_interval(self, level: float) -> Mapping[str, tuple[float, float]]: ...
 
 
 @dataclass(frozen=True)
@@ -126,7 +113,7 @@ def volume_curve(
 
 @styled
 def posterior_marginals(
-    posterior: PosteriorLike,
+    posterior: Posterior,
     *,
     prior_draws: Draws | None = None,
     truth: Mapping[str, float] | None = None,
@@ -160,7 +147,7 @@ def posterior_marginals(
 
 @styled
 def posterior_pairs(
-    posterior: PosteriorLike, *, truth: Mapping[str, float] | None = None, max_parameters: int = 5
+    posterior: Posterior, *, truth: Mapping[str, float] | None = None, max_parameters: int = 5
 ) -> Figure:
     """Corner plot of the first `max_parameters` parameters, with their correlations above the diagonal."""
     names = list(posterior.names)[:max_parameters]
@@ -195,7 +182,7 @@ def posterior_pairs(
 
 
 @styled
-def posterior_traces(posterior: PosteriorLike, *, max_draws: int = 300) -> Figure:
+def posterior_traces(posterior: Posterior, *, max_draws: int = 300) -> Figure:
     """The draws of each parameter in order, one line style per chain; chains that agree lie on each other."""
     figure, panels = _panels(list(posterior.names), columns=2, size=(4.9, 1.7))
     for name, panel in panels.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jinja2
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from twinjax.report.style import STYLE
@@ -20,7 +21,7 @@ RESOLUTIONS_DPI = (120, 90, 60)
 
 NUMBER = re.compile(r"—|[−+-]?[\d.,\u202f]+(e[−+]?\d+)?( %)?")
 
-Cell = str | float | int | bool | None
+Cell = str | float | int | bool | np.number | np.bool_ | None
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ def write_report(report: PatientReport, path: str | Path) -> Path:
 
 def format_cell(value: Cell) -> str:
     """A cell as text: four significant digits, thousands apart, a true minus, a dash for nothing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "—"
-    if isinstance(value, bool):
-        return "✓ yes" if value else "✗ no"
     if isinstance(value, str):
         return value
-    if float(value).is_integer() and abs(value) < 1e9:
+    if value is None or math.isnan(value):
+        return "—"
+    if isinstance(value, bool | np.bool_):
+        return "✓ yes" if value else "✗ no"
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e9:
         return f"{int(value):,}".replace(",", "\u202f").replace("-", "−")
     text = f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
     return text.replace(",", "\u202f").replace("-", "−")

@@ -4,17 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from twinjax.calibration import Posterior
+from twinjax.calibration.posterior import LARGEST_R_HAT, MOSTLY_PRIOR, SMALLEST_EFFECTIVE_DRAWS
 from twinjax.patient.visit import Visit
-from twinjax.report.figure import Draws, PosteriorLike, probability_best
+from twinjax.report.figure import Draws, probability_best
 from twinjax.report.report import Table, format_cell
 from twinjax.report.style import lower_first, quantity_label, with_unit
 from twinjax.treatment import Regimen
-
-# Vehtari et al. 2021 (Bayesian Analysis 16:667): chains agree below 1.01, and 400 effective draws carry the tails.
-MAX_R_HAT = 1.01
-MIN_DRAWS = 400
-# Half of the prior's variance gone: our own line between a measured and an assumed parameter.
-MIN_CONTRACTION = 0.5
 
 
 def interval_text(draws, quantity: str) -> str:
@@ -36,7 +32,7 @@ def contraction(posterior_draws, prior_draws) -> float:
 
 
 def parameter_table(
-    posterior: PosteriorLike,
+    posterior: Posterior,
     *,
     units: Mapping[str, str] | None = None,
     priors: Mapping[str, str] | None = None,
@@ -54,7 +50,7 @@ def parameter_table(
         informed = "—"
         if prior_draws is not None and name in prior_draws:
             share = contraction(posterior.samples[name], prior_draws[name])
-            informed = f"{'data' if share >= MIN_CONTRACTION else 'mostly prior'} ({100 * max(0.0, share):.0f}\u00a0%)"
+            informed = f"{'data' if share > 1 - MOSTLY_PRIOR else 'mostly prior'} ({100 * max(0.0, share):.0f}\u00a0%)"
         row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
         row += [_three(posterior.map_estimate[name]), f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")]
         rows.append([*row, _of(diagnostics, "r_hat", name, ".3f"), _of(diagnostics, "ess", name, ",.0f"), informed])
@@ -65,17 +61,24 @@ def parameter_table(
     return Table(columns, rows, caption)
 
 
-def diagnostics_table(posterior: PosteriorLike, caption: str = "Can the calibration be trusted?") -> Table:
+def diagnostics_table(posterior: Posterior, caption: str = "Can the calibration be trusted?") -> Table:
     """The checks of a calibration in plain words, with what was found and what is wanted."""
     found = posterior.diagnostics
     r_hat, draws = _values(found, "r_hat"), _values(found, "ess")
     rows: list[list] = [["Method", str(found.get("method", "—")), "", None]]
     if r_hat:
         question = "Do independent chains find the same answer? (largest R-hat)"
-        rows.append([question, f"{max(r_hat):.3f}", f"below {MAX_R_HAT}", max(r_hat) < MAX_R_HAT])
+        rows.append([question, f"{max(r_hat):.3f}", f"below {LARGEST_R_HAT}", max(r_hat) < LARGEST_R_HAT])
     if draws:
         question = "How many independent draws carry the result? (smallest effective sample size)"
-        rows.append([question, f"{min(draws):.0f}", f"at least {MIN_DRAWS}", min(draws) >= MIN_DRAWS])
+        rows.append(
+            [
+                question,
+                f"{min(draws):.0f}",
+                f"at least {SMALLEST_EFFECTIVE_DRAWS}",
+                min(draws) >= SMALLEST_EFFECTIVE_DRAWS,
+            ]
+        )
     for key, question in (
         ("divergences", "Did the sampler meet regions that it could not follow? (divergences)"),
         ("solver_failures", "Did the tumour simulation fail for some draws? (solver failures)"),
@@ -86,7 +89,7 @@ def diagnostics_table(posterior: PosteriorLike, caption: str = "Can the calibrat
     return Table(["check", "found", "wanted", "met"], rows, caption)
 
 
-def posterior_warnings(posterior: PosteriorLike) -> list[str]:
+def posterior_warnings(posterior: Posterior) -> list[str]:
     """Sentences for the report's banner; empty where the calibration converged and no solve failed."""
     found = posterior.diagnostics
     warnings, failures = [], int(found.get("solver_failures", 0))

@@ -25,10 +25,7 @@ def rkl2(operator: Callable[[Array], Array], u: Array, duration, stages: int) ->
         gamma = -(1 - b[j - 1]) * mu * w
         current = jax.lax.optimization_barrier(current)
         following = (
-            mu * current
-            + nu * previous
-            + (1 - mu - nu) * u
-            + duration * (mu * w * operator(current) + gamma * rate)
+            mu * current + nu * previous + (1 - mu - nu) * u + duration * (mu * w * operator(current) + gamma * rate)
         )
         previous, current = current, following
     return jax.lax.optimization_barrier(current)

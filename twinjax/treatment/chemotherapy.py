@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
 
@@ -25,7 +25,16 @@ class Chemotherapy(AbstractContinuousTreatment):
     reference_dose: Float[Array, ""]
     drug: str = eqx.field(static=True)
 
-    def __init__(self, times, doses, *, drug="temozolomide", sensitivity=0.2, clearance_rate=9.24, reference_dose=75.0):
+    def __init__(
+        self,
+        times,
+        doses,
+        *,
+        drug: str = "temozolomide",
+        sensitivity: ArrayLike = 0.2,
+        clearance_rate: ArrayLike = 9.24,
+        reference_dose: ArrayLike = 75.0,
+    ):
         self.times, self.doses = check_doses(times, doses, f"chemotherapy ({drug})")
         self.sensitivity = jnp.asarray(sensitivity, float)
         self.clearance_rate = jnp.asarray(clearance_rate, float)

@@ -1,7 +1,7 @@
 """Radiotherapy by the linear-quadratic model."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses
 
@@ -22,7 +22,15 @@ class Radiotherapy(AbstractImpulsiveTreatment):
     alpha_beta_ratio: Float[Array, ""]
     oxygen_enhancement_ratio: Float[Array, "..."]
 
-    def __init__(self, times, doses, *, alpha=0.035, alpha_beta_ratio=10.0, oxygen_enhancement_ratio=1.0):
+    def __init__(
+        self,
+        times,
+        doses,
+        *,
+        alpha: ArrayLike = 0.035,
+        alpha_beta_ratio: ArrayLike = 10.0,
+        oxygen_enhancement_ratio: ArrayLike = 1.0,
+    ):
         self.times, self.doses = check_doses(times, doses, "radiotherapy")
         self.alpha = jnp.asarray(alpha, float)
         self.alpha_beta_ratio = jnp.asarray(alpha_beta_ratio, float)
@@ -65,7 +73,7 @@ class Radiotherapy(AbstractImpulsiveTreatment):
             oxygen_enhancement_ratio=self.oxygen_enhancement_ratio,
         )
 
-    def biologically_effective_dose(self, alpha_beta_ratio: float | None = None) -> Array:
+    def biologically_effective_dose(self, alpha_beta_ratio: ArrayLike | None = None) -> Array:
         """BED = sum d (1 + d / (alpha/beta)) in Gy (Fowler 1989, Br J Radiol 62:679).
 
         `alpha_beta_ratio` (Gy) defaults to the tumour's own; give 3 for late-reacting normal tissue.
@@ -73,7 +81,7 @@ class Radiotherapy(AbstractImpulsiveTreatment):
         ratio = self.alpha_beta_ratio if alpha_beta_ratio is None else alpha_beta_ratio
         return jnp.sum(self.doses * (1 + self.doses / ratio))
 
-    def equivalent_dose_2gy(self, alpha_beta_ratio: float | None = None) -> Array:
+    def equivalent_dose_2gy(self, alpha_beta_ratio: ArrayLike | None = None) -> Array:
         """EQD2 = BED / (1 + 2 / (alpha/beta)) in Gy."""
         ratio = self.alpha_beta_ratio if alpha_beta_ratio is None else alpha_beta_ratio
         return self.biologically_effective_dose(ratio) / (1 + 2 / ratio)

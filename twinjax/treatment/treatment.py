@@ -3,9 +3,9 @@
 import abc
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
@@ -77,9 +77,8 @@ def check_doses(times, doses, what: str) -> tuple[Array, Array]:
     if times.ndim != 1 or times.shape != doses.shape:
         raise InputError(f"{what}: {times.size} times but {doses.size} doses; give one dose per time")
     for name, values in (("time (day)", times), ("dose", doses)):
-        if not isinstance(values, jax.core.Tracer):
+        if not isinstance(values, Tracer):
             array = np.asarray(values)
             if not np.isfinite(array).all() or (array < 0).any():
                 raise InputError(f"{what}: every {name} must be a finite number >= 0, got {array.tolist()}")
     return times, doses
-

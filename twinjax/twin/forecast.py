@@ -1,7 +1,7 @@
 """`Forecast`: where the tumour will be, and how sure we are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -46,6 +46,20 @@ class Forecast:
     domain: Domain
     volume_noise: dict[str, float]
     failed_draws: int
+
+    def at(self, days: Sequence[float]) -> "Forecast":
+        """The same forecast on some of its days only; `InputError` for a day that it does not have."""
+        index = [int(np.argmin(np.abs(self.times - day))) for day in days]
+        if any(abs(self.times[i] - day) > 1e-6 for i, day in zip(index, days, strict=True)):
+            raise InputError(f"the forecast has the days {self.times.tolist()}, not all of {list(days)}")
+        return replace(
+            self,
+            times=self.times[index],
+            density_mean=self.density_mean[index],
+            density_std=self.density_std[index],
+            visible_probability={name: field[index] for name, field in self.visible_probability.items()},
+            quantities={name: draws[:, index] for name, draws in self.quantities.items()},
+        )
 
     def interval(self, quantity: str, level: float = 0.9, *, measured: bool = False) -> np.ndarray:
         """(3, T) lower end, median and upper end of `quantity`; `measured` as a new scan would show it."""
@@ -143,6 +157,7 @@ def _one(tumor: Tumor, problem: InverseProblem, z, times):
         tumor.regimen,
         tumor.state0(),
         times,
+        solver=problem.solver,
         start=problem.start,
         max_step=problem.max_step,
     )

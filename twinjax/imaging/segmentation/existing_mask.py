@@ -21,6 +21,6 @@ class ExistingMaskSegmenter(AbstractSegmenter):
 
     def segment(self, images: Mapping[str, np.ndarray], affine: np.ndarray, brain_mask: np.ndarray) -> np.ndarray:
         if "segmentation" not in images:
-            raise InputError("existing_mask needs segmentation.nii.gz in every visit folder; add it or use another segmenter")
+            raise InputError("existing_mask needs segmentation.nii.gz in every visit folder; add it")
         check_images(images, ("segmentation",), brain_mask)
         return to_internal(images["segmentation"], self.convention)

@@ -16,8 +16,7 @@ from twinjax.imaging.segmentation.segmenter import AbstractSegmenter, check_imag
 
 # plans.json names the class to build: any other name would let a model folder import what it likes.
 NETWORKS = tuple(
-    f"dynamic_network_architectures.architectures.{name}"
-    for name in ("unet.PlainConvUNet", "unet.ResidualEncoderUNet")
+    f"dynamic_network_architectures.architectures.{name}" for name in ("unet.PlainConvUNet", "unet.ResidualEncoderUNet")
 )
 
 
@@ -54,8 +53,8 @@ class NnUNetSegmenter(AbstractSegmenter):
             )
         if model_folder is None or not Path(model_folder).is_dir():
             raise MissingDependencyError(
-                f"nnU-Net has no model ('{model_folder}'): none comes with twinjax. Set segmentation.model_folder to a "
-                "trained folder (DatasetXXX_Name/nnUNetTrainer__nnUNetPlans__3d_fullres), or use segmentation rule_based"
+                f"nnU-Net has no model ('{model_folder}'): none comes with twinjax. Set segmentation.model_folder to "
+                "a trained folder (DatasetXXX_Name/nnUNetTrainer__nnUNetPlans__3d_fullres)"
             )
         if convention not in CONVENTIONS:
             raise InputError(f"convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}")
@@ -81,21 +80,22 @@ class NnUNetSegmenter(AbstractSegmenter):
                 # weights_only: nnU-Net's own loader would run whatever the file contains.
                 checkpoints.append(torch.load(path, map_location="cpu", weights_only=True))
             except Exception as error:
-                raise InputError(f"fold_{fold}/{path.name} is no plain checkpoint; save it without pickled objects") from error
+                raise InputError(f"fold_{fold}/{path.name} holds pickled objects; save plain tensors") from error
         if not checkpoints:
             raise InputError("folds is empty; name at least one")
         first = checkpoints[0]
         plans = PlansManager(self.plans)
         configuration = plans.get_configuration(first["init_args"]["configuration"])
-        if configuration.network_arch_class_name not in NETWORKS:
-            raise InputError(f"plans.json: network '{configuration.network_arch_class_name}' is not one of {', '.join(NETWORKS)}")
+        architecture = configuration.network_arch_class_name
+        if architecture not in NETWORKS:
+            raise InputError(f"plans.json: network '{architecture}' is not one of {', '.join(NETWORKS)}")
         allowed = {"conv_op", "norm_op", "dropout_op", "nonlin"}
         kwargs = configuration.network_arch_init_kwargs
         named = {key: kwargs.get(key) for key in configuration.network_arch_init_kwargs_req_import}
         if not set(named) <= allowed or not all(v is None or str(v).startswith("torch.nn.") for v in named.values()):
             raise InputError(f"plans.json names parts outside torch.nn: {named}")
         network = trainer.nnUNetTrainer.build_network_architecture(
-            configuration.network_arch_class_name,
+            architecture,
             kwargs,
             configuration.network_arch_init_kwargs_req_import,
             len(self.channels),
@@ -104,9 +104,10 @@ class NnUNetSegmenter(AbstractSegmenter):
         )
         weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
         network.load_state_dict(weights[0])
-        predictor = nnUNetPredictor(device=torch.device(device), perform_everything_on_device=device != "cpu", allow_tqdm=False)
+        predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
+        mirroring = first.get("inference_allowed_mirroring_axes")
         predictor.manual_initialization(
-            network, plans, configuration, weights, self.dataset, "nnUNetTrainer", first.get("inference_allowed_mirroring_axes")
+            network, plans, configuration, weights, self.dataset, "nnUNetTrainer", mirroring
         )
         return predictor
 
@@ -128,7 +129,7 @@ def _read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} is missing or broken in the nnU-Net model folder; copy the whole folder") from error
+        raise InputError(f"{path.name} is missing or broken in the model folder; copy all of it") from error
 
 
 def _channels(dataset: Mapping) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def _channels(dataset: Mapping) -> tuple[str, ...]:
         name = str(names[index]).lower().replace("-", "_")
         known = [modality for modality, aliases in ALIASES.items() if name in aliases]
         if not known:
-            raise InputError(f"dataset.json: channel '{names[index]}' is no known modality; name it as T1, T1CE, T2 or FLAIR")
+            raise InputError(f"dataset.json: channel '{names[index]}' is unknown; name it T1, T1CE, T2 or FLAIR")
         channels.append(known[0])
     if not channels:
         raise InputError("dataset.json has no channel_names; copy the file of the trained model")

@@ -9,7 +9,7 @@ from twinjax.imaging import labels
 from twinjax.imaging.segmentation.segmenter import AbstractSegmenter, check_images
 
 # Voxels that the healthy-tissue regression is fitted on, and its rounds of leaving out what does not fit.
-FIT_VOXELS, FIT_ROUNDS = 40_000, 12
+FIT_VOXELS, FIT_ROUNDS = 30_000, 12
 
 
 class RuleBasedSegmenter(AbstractSegmenter):
@@ -49,9 +49,9 @@ class RuleBasedSegmenter(AbstractSegmenter):
         if oedema.any():
             enhancing = _touching(enhancing, ndimage.binary_dilation(oedema, iterations=2))
         core = _filled(enhancing, spacing) & brain
-        whole = ndimage.binary_opening(oedema) | core
+        whole = np.asarray(ndimage.binary_opening(oedema), dtype=bool) | core
         whole = _touching(whole, core) if core.any() else _largest(whole)
-        whole = ndimage.binary_fill_holes(whole) & brain  # pyright: ignore
+        whole = np.asarray(ndimage.binary_fill_holes(whole)) & brain
         segmentation[whole] = labels.OEDEMA
         segmentation[core] = labels.NECROTIC
         segmentation[core & enhancing] = labels.ENHANCING
@@ -78,15 +78,21 @@ def _unexplained(image: np.ndarray, predictors: list[np.ndarray], brain: np.ndar
     target = np.asarray(image, dtype=np.float32)[brain]
     chosen = slice(None, None, max(1, len(target) // FIT_VOXELS))
     design = np.concatenate([value[chosen, None] * field[chosen] for value in values], axis=1)
-    kept = np.ones(len(design), dtype=bool)
+    # Tumour is among the brightest quarter: left out at first, it is not taken for healthy tissue. Nor is it by
+    # coefficients without position, which come first.
+    kept = target[chosen] <= np.percentile(target[chosen], 75)
     coefficients = np.zeros(design.shape[1], dtype=np.float32)
-    for _ in range(FIT_ROUNDS):
-        coefficients = np.linalg.lstsq(design[kept], target[chosen][kept], rcond=None)[0]
+    for round_ in range(FIT_ROUNDS):
+        columns = slice(None, None, field.shape[1] if round_ < FIT_ROUNDS // 2 else 1)
+        rows = design[kept, columns].astype(float)
+        # The normal equations are small and well scaled; lstsq also takes a constant image.
+        solution = np.linalg.lstsq(rows.T @ rows, rows.T @ target[chosen][kept], rcond=1e-12)[0]
+        coefficients[columns] = solution
         residual = target[chosen] - design @ coefficients
         kept = np.abs(residual) < 2.5 * max(_deviation(residual[kept]), 1e-12)
     excess = np.zeros(brain.shape, dtype=np.float32)
-    prediction = sum(value * (field @ c) for value, c in zip(values, coefficients.reshape(len(values), -1), strict=True))
-    excess[brain] = target - prediction
+    parts = zip(values, coefficients.reshape(len(values), -1), strict=True)
+    excess[brain] = target - sum(value * (field @ c) for value, c in parts)
     return ndimage.gaussian_filter(excess, 0.6)
 
 
@@ -123,10 +129,10 @@ def _touching(region: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _filled(rim: np.ndarray, spacing: np.ndarray, gap_mm: float = 4.0) -> np.ndarray:
     """`rim` and what it encloses in space or in a plane, gaps up to `gap_mm` bridged."""
-    reach = max(1, int(round(gap_mm / 2 / float(spacing.min()))))
+    reach = max(1, round(gap_mm / 2 / float(spacing.min())))
     closed = ndimage.binary_closing(np.pad(rim, reach), iterations=reach)
-    filled = ndimage.binary_fill_holes(closed)
+    filled = np.asarray(ndimage.binary_fill_holes(closed))
     for axis in range(3):
         planes = np.moveaxis(closed, axis, 0)
-        filled |= np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in planes]), 0, axis)  # pyright: ignore
+        filled |= np.moveaxis(np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in planes]), 0, axis)
     return filled[(slice(reach, -reach),) * 3]

@@ -35,6 +35,6 @@ def check_images(images: Mapping[str, np.ndarray], channels: tuple[str, ...], br
         raise InputError(f"segmentation needs {', '.join(missing)}; found {', '.join(images) or 'none'}")
     for name in channels:
         if images[name].shape != brain_mask.shape:
-            raise InputError(f"{name} has shape {images[name].shape}, the brain mask {brain_mask.shape}; resample one to the other")
+            raise InputError(f"{name} has shape {images[name].shape}, the brain mask {brain_mask.shape}; resample it")
         if not np.isfinite(images[name]).all():
             raise InputError(f"{name} has NaN or infinite voxels; repair it before segmentation")

@@ -33,11 +33,17 @@ class SegResNetSegmenter(AbstractSegmenter):
 
     channels: tuple[str, ...]
 
-    def __init__(self, weights: str | Path | None = None, roi_size: int = 96, overlap: float = 0.25, threads: int | None = None):
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        roi_size: int = 96,
+        overlap: float = 0.25,
+        threads: int | None = None,
+    ):
         if weights is None or not Path(weights).is_file():
             raise MissingDependencyError(
-                f"SegResNet has no weights ('{weights}'): none come with twinjax. Train it or get a model whose licence "
-                "suits you, set segmentation.weights to the file, or use segmentation rule_based"
+                f"SegResNet has no weights ('{weights}'): none come with twinjax. Train it or get a "
+                "model, set segmentation.weights to the file, or use segmentation rule_based"
             )
         self.weights = Path(weights)
         settings = _read_settings(self.weights.with_suffix(".json"))
@@ -80,7 +86,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path.name} beside the weights must name channels, normalization and convention") from error
     if sorted(channels) != sorted({"T1", "T1CE", "T2", "FLAIR"}):
-        raise InputError(f"{path.name}: channels must be T1, T1CE, T2 and FLAIR in the order of training, got {channels}")
+        raise InputError(f"{path.name}: channels must be T1, T1CE, T2, FLAIR in the order of training, got {channels}")
     if normalization != NORMALIZATION:
         raise InputError(f"{path.name}: normalization must be '{NORMALIZATION}', got '{normalization}'; train with it")
     if convention not in CONVENTIONS:
@@ -94,13 +100,16 @@ def _load_network(path: Path):
         from monai.networks.nets.segresnet import SegResNet
         from safetensors.torch import load_file
     except ImportError as error:
-        raise MissingDependencyError("SegResNet needs MONAI; install it with: pip install 'twinjax[imaging]'") from error
+        raise MissingDependencyError("SegResNet needs MONAI: pip install 'twinjax[imaging]'") from error
     network = SegResNet(
         blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=4, out_channels=CLASSES
     )
     try:
         # weights_only: an ordinary torch file is a program, and would run.
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path.name} is no plain weights file; save the state dict as .safetensors") from error
     try:

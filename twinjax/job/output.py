@@ -1,0 +1,106 @@
+"""The folder of a run: stages with their times, result files, and where they came from."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import twinjax
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+from twinjax.imaging import write_nifti
+
+log = logging.getLogger("twinjax")
+
+PACKAGES = ("jax", "diffrax", "equinox", "optimistix", "numpyro", "numpy", "monai", "torch", "nibabel", "hydra-core")
+
+
+class Run:
+    """One run: writes into `folder`, logs the stages and keeps the seconds that each took."""
+
+    def __init__(self, folder: str | Path, stages: int):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(f"cannot write to the output folder '{folder}': {error.strerror}") from error
+        self.stages, self.seconds = stages, {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Log `[k/n] name`, and how long it took."""
+        log.info("[%d/%d] %s", len(self.seconds) + 1, self.stages, name)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
+        log.info("      %.1f s", self.seconds[name])
+
+    def write_json(self, name: str, content: Any) -> None:
+        """`content` as JSON; numpy scalars and arrays become numbers and lists, NaN becomes null."""
+        text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+        self.write_text(name, text + "\n")
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One line per row; the columns are the keys of all rows in their order."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        path = self.folder / name
+        with open(path.with_suffix(".partial"), "w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(path.with_suffix(".partial"), path)
+
+    def write_field(self, name: str, field: np.ndarray, domain: Domain, affine: np.ndarray, shape) -> None:
+        """A field of `domain` as NIfTI on the patient's own grid (`affine`, `shape`), 0 outside the domain."""
+        write_nifti(self.folder / name, domain.to_grid(np.asarray(field, np.float32), affine, shape), affine)
+
+    def write_text(self, name: str, text: str) -> None:
+        """`text` as a file, written whole or not at all."""
+        path = self.folder / name
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+
+
+def provenance(config: str, seed: int, patient) -> dict[str, Any]:
+    """Versions, machine, seed, a hash of the images, and the resolved configuration."""
+    digest = hashlib.sha256()
+    for visit in patient.visits:
+        for array in (*visit.scan.images.values(), visit.scan.segmentation):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    versions = {"twinjax": twinjax.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return {
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "seed": seed,
+        "images (SHA-256)": digest.hexdigest(),
+        "configuration": config,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
