@@ -79,8 +79,9 @@ def simulate(
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
-    times, first = jnp.asarray(times, float), jnp.asarray(start, float)
-    return _simulate(model, regimen, state0, times, first, solver, stepsize_controller, max_step, adjoint, max_steps)
+    # As arrays, or every other start and step would be compiled anew.
+    times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))
+    return _simulate(model, regimen, state0, times, first, solver, stepsize_controller, longest, adjoint, max_steps)
 
 
 @eqx.filter_jit

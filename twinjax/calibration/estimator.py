@@ -110,4 +110,3 @@ class BayesianCalibration:
 def default_prior() -> Prior:
     """conf/prior/glioblastoma.yaml."""
     return load_named("prior", "glioblastoma")
-

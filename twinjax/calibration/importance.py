@@ -2,7 +2,6 @@
 
 import logging
 
-import arviz
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from twinjax.calibration.calibrator import AbstractCalibrator
+from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
@@ -31,54 +31,69 @@ class ImportanceSampler(AbstractCalibrator):
     smoothed by a generalised Pareto tail (PSIS; Vehtari et al. 2024, JMLR 25:72), whose shape k says whether the
     approximation was near enough. Each draw costs one forward solve, and no gradient.
 
-    **Fields:** `proposals`, `draws` (resampled from them), `mode`, `progress` (a bar on the terminal).
+    Where too few proposals are effective, the next round takes the mean and covariance of the weighted draws
+    (population Monte Carlo; Cappe et al. 2004, J Comput Graph Stat 13:907).
+
+    **Fields:** `proposals` per round, `rounds` at most, `effective` draws that are enough, `draws` (resampled from
+    the last round), `mode`, `progress` (a bar on the terminal).
     """
 
     proposals: int = 500
+    rounds: int = 3
+    effective: int = 150
     draws: int = 1000
     progress: bool = True
     mode: LevenbergMarquardt = LevenbergMarquardt()
 
     def __check_init__(self):
-        if self.proposals < 100 or self.draws < 100:
-            raise InputError("ImportanceSampler: proposals and draws must be at least 100")
+        if self.proposals < 100 or self.draws < 100 or self.rounds < 1:
+            raise InputError("ImportanceSampler: proposals and draws must be at least 100, rounds at least 1")
 
     def fit(self, problem, *, key):
-        key_mode, key_normal, key_scale, key_resample = jax.random.split(key, 4)
-        problem, mode = self.mode.fit_mode(problem, key=key_mode)
-        root = jnp.linalg.cholesky(mode.covariance)
-        normal = jax.random.normal(key_normal, (self.proposals, problem.dimension))
-        chi2 = 2 * jax.random.gamma(key_scale, PROPOSAL_FREEDOM / 2, (self.proposals, 1))
-        white = normal / jnp.sqrt(chi2 / PROPOSAL_FREEDOM)
-        z = mode.z + white @ root.T
-        chunks = np.array_split(np.asarray(z), max(1, self.proposals // 20))
-        densities = [
-            np.asarray(_log_densities(problem, jnp.asarray(chunk)))
-            for chunk in tqdm(chunks, desc="  importance sampling", disable=not self.progress)
-        ]
-        target = np.concatenate(densities)
-        power = (PROPOSAL_FREEDOM + problem.dimension) / 2
-        proposal = -power * np.log1p(np.asarray(jnp.sum(white**2, axis=1)) / PROPOSAL_FREEDOM)
-        failures = int(np.sum(~np.isfinite(target)))
-        log_weights, pareto_k = arviz.psislw(np.where(np.isfinite(target), target - proposal, -1e30))
-        weights = np.exp(log_weights - log_weights.max())
-        weights /= weights.sum()
-        effective = float(1 / np.sum(weights**2))
-        log.info("  %d proposals, %.0f effective, Pareto k %.2f", self.proposals, effective, float(pareto_k))
-        chosen = jax.random.choice(key_resample, self.proposals, (self.draws,), p=jnp.asarray(weights))
+        key, key_resample = jax.random.split(key)
+        problem, mode = self.mode.fit_mode(problem, key=key)
+        center, covariance = np.asarray(mode.z), np.asarray(mode.covariance)
+        for number in range(self.rounds):
+            key, key_round = jax.random.split(key)
+            z, weights, pareto_k, failures = self._round(problem, center, covariance, key_round)
+            effective = float(1 / np.sum(weights**2))
+            log.info("  round %d: %.0f of %d draws effective, Pareto k %.2f", number + 1, effective, len(z), pareto_k)
+            if effective >= self.effective and pareto_k < LARGEST_PARETO_K:
+                break
+            # Half the old covariance keeps a round of few effective draws from collapsing the next.
+            center = weights @ z
+            covariance = 0.5 * covariance + 0.5 * np.cov(z.T, aweights=weights).reshape(covariance.shape)
+        chosen = jax.random.choice(key_resample, len(z), (2, self.draws // 2), p=jnp.asarray(weights))
         doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
-        if not float(pareto_k) < LARGEST_PARETO_K:
-            doubts.append(f"the importance weights are not to be trusted (Pareto k {float(pareto_k):.2f}, wanted < 0.7)")
+        if not pareto_k < LARGEST_PARETO_K:
+            doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
         return Posterior.from_draws(
             problem,
-            np.asarray(z)[np.asarray(chosen)].reshape(2, self.draws // 2, -1),
+            z[np.asarray(chosen)],
             mode.z,
             method="importance sampling from the Laplace approximation",
             doubts=doubts,
             effective=effective,
-            pareto_k=float(pareto_k),
+            pareto_k=pareto_k,
             solver_failures=failures,
         )
+
+    def _round(self, problem: InverseProblem, center, covariance, key) -> tuple[np.ndarray, np.ndarray, float, int]:
+        """Proposals (draws, parameters), their normalised weights, Pareto k and the number of failed solves."""
+        key_normal, key_scale = jax.random.split(key)
+        normal = jax.random.normal(key_normal, (self.proposals, problem.dimension))
+        chi2 = 2 * jax.random.gamma(key_scale, PROPOSAL_FREEDOM / 2, (self.proposals, 1))
+        white = np.asarray(normal / jnp.sqrt(chi2 / PROPOSAL_FREEDOM))
+        z = center + white @ np.linalg.cholesky(covariance).T
+        chunks = np.array_split(z, max(1, self.proposals // 20))
+        bar = tqdm(chunks, desc="  importance sampling", disable=not self.progress, mininterval=1.0)
+        target = np.concatenate([np.asarray(_log_densities(problem, jnp.asarray(chunk))) for chunk in bar])
+        power = (PROPOSAL_FREEDOM + problem.dimension) / 2
+        proposal = -power * np.log1p(np.sum(white**2, axis=1) / PROPOSAL_FREEDOM)
+        finite = np.isfinite(target)
+        log_weights, pareto_k = smoothed_weights(np.where(finite, target - proposal, -1e30))
+        weights = np.exp(log_weights - log_weights.max())
+        return z, weights / weights.sum(), pareto_k, int(np.sum(~finite))
 
 
 @eqx.filter_jit

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.posterior import Posterior
@@ -31,7 +31,7 @@ class Mode(eqx.Module):
     covariance: Float[Array, "n n"]
     cost: Float[Array, ""]
     gradient: Float[Array, " n"]
-    steps: int
+    steps: Int[Array, ""]
     converged: Bool[Array, ""]
 
 
@@ -113,5 +113,10 @@ def _descend(problem: InverseProblem, start, tolerance, max_steps) -> Mode:
     # In whitened coordinates the Newton decrement measures the distance to the mode in posterior deviations.
     decrement = jnp.sqrt(gradient @ covariance @ gradient)
     return Mode(
-        z, covariance, 0.5 * jnp.sum(value**2), gradient, solution.stats["num_steps"], jnp.isfinite(decrement) & (decrement < 0.1)
+        z,
+        covariance,
+        0.5 * jnp.sum(value**2),
+        gradient,
+        solution.stats["num_steps"],
+        jnp.isfinite(decrement) & (decrement < 0.1),
     )

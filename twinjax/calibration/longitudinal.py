@@ -77,9 +77,19 @@ def longitudinal_problem(
     used = {datum.observation for datum in data}
     observations = {name: observation for name, observation in observations.items() if name in used}
     prior = applicable(prior, patient.regimen, observations)
-    log.info("  %d data on days %s, %d unknowns", sum(d.values.size for d in data), patient.days.tolist(), len(prior.names))
+    count = sum(datum.values.size for datum in data)
+    log.info("  %d data on days %s, %d unknowns", count, patient.days.tolist(), len(prior.names))
     return InverseProblem(
-        model, patient.regimen, initial, observations, data, prior, solver=solver, start=baseline.day, max_step=max_step, box=box
+        model,
+        patient.regimen,
+        initial,
+        observations,
+        data,
+        prior,
+        solver=solver,
+        start=baseline.day,
+        max_step=max_step,
+        box=box,
     )
 
 
@@ -91,9 +101,7 @@ def applicable(prior: Prior, regimen: Regimen, observations) -> Prior:
     for parameter in prior.parameters:
         paths = [path.split(".") for path in parameter.where]
         where = [
-            ".".join(path)
-            for path in paths
-            if path[0] not in ("regimen", "observation") or (path[0], path[1]) in there
+            ".".join(path) for path in paths if path[0] not in ("regimen", "observation") or (path[0], path[1]) in there
         ]
         if where:
             kept[parameter.name] = {"distribution": parameter.distribution, "where": where, "unit": parameter.unit}
@@ -109,9 +117,18 @@ def _region(visit: Visit, name: str, domain) -> np.ndarray:
     return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
 
 
+def _interior(visit: Visit, region: str) -> np.ndarray:
+    """(X, Y, Z) bool: where ADC was measured (it is not 0) in a region without its outer `PARTIAL_VOLUME_MM`."""
+    depth = ndimage.distance_transform_edt(getattr(visit.scan, region), sampling=visit.scan.spacing)
+    return (np.asarray(depth) > PARTIAL_VOLUME_MM) & (visit.scan.images["ADC"] > 0)
+
+
 def densest_adc(visits: Sequence[Visit]) -> float | None:
-    """ADC (mm²/s) of the densest packing: one for all visits, or growth would be divided out; None without ADC."""
-    pooled = [visit.scan.images["ADC"][visit.scan.core] for visit in visits if "ADC" in visit.scan.images]
+    """ADC (mm²/s) of the densest packing in the cores, their outer `PARTIAL_VOLUME_MM` left out; None without ADC.
+
+    It is one for all visits, or growth would be divided out.
+    """
+    pooled = [visit.scan.images["ADC"][_interior(visit, "core")] for visit in visits if "ADC" in visit.scan.images]
     values = np.concatenate(pooled) if pooled else np.empty(0)
     return float(max(values.min(), values.mean() - 1.96 * values.std())) if values.size else None
 
@@ -124,9 +141,7 @@ def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: st
 
     **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
     """
-    depth = ndimage.distance_transform_edt(getattr(visit.scan, region), sampling=visit.scan.spacing)
-    mask = np.asarray(depth) > PARTIAL_VOLUME_MM
-    if "ADC" not in visit.scan.images or not mask.any():
+    if "ADC" not in visit.scan.images or not (mask := _interior(visit, region)).any():
         return None
     density = cellularity_from_adc(visit.scan.images["ADC"], mask, adc_min=adc_min)
     weight = domain.from_grid(mask.astype(np.float32), visit.scan.affine)

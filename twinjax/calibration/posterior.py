@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twinjax.calibration.diagnostics import convergence, read_netcdf, write_netcdf
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 
@@ -54,8 +55,8 @@ class Posterior:
     - `mode`: name to the value at the posterior mode; `z_map` (parameters,) whitened.
     - `units`: name to unit.
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
-    - `diagnostics`: `method`, `converged`, `verdict` (plain words), `r_hat`, `ess` (bulk effective sample size), `contraction`
-      (1 - posterior / prior variance in z; name to number), `divergences`, and what a method adds.
+    - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat`, `ess` (bulk effective
+      draws) and `contraction` (1 - posterior / prior variance in z); `divergences`, and what a method adds.
     """
 
     samples: Mapping[str, np.ndarray]
@@ -68,7 +69,15 @@ class Posterior:
 
     @classmethod
     def from_draws(
-        cls, problem: InverseProblem, z, z_map, *, method: str, doubts: list[str], effective: float | None = None, **extra: Any
+        cls,
+        problem: InverseProblem,
+        z,
+        z_map,
+        *,
+        method: str,
+        doubts: list[str],
+        effective: float | None = None,
+        **extra: Any,
     ) -> "Posterior":
         """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
 
@@ -76,30 +85,28 @@ class Posterior:
         """
         prior = problem.prior
         z, z_map = np.asarray(z, float), np.asarray(z_map, float)
-        values = jax.vmap(jax.vmap(prior.values))(z)
+        values = jax.vmap(jax.vmap(prior.values))(jnp.asarray(z))
         samples = {name: np.asarray(values[name]) for name in prior.names}
-        diagnostics = {"method": method, **convergence(samples), **extra}
+        diagnostics: dict[str, Any] = {"method": method, **convergence(samples), **extra}
         if effective is not None:
             diagnostics["ess"] = dict.fromkeys(samples, effective)
-        diagnostics["contraction"] = {
-            name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)
-        }
+        diagnostics["contraction"] = {name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)}
         diagnostics["noise"] = {name: float(o.noise_std) for name, o in problem.tumor.observation.items()}
-        diagnostics["edge_density"] = edge = float(problem.edge_density(z_map))
+        diagnostics["edge_density"] = edge = float(problem.edge_density(jnp.asarray(z_map)))
         doubts = list(doubts)
         if edge > LARGEST_EDGE_DENSITY:
             doubts.append(f"the tumour reaches the edge of the box that was fitted (density {edge:.3f}); enlarge it")
-        r_hat, effective = diagnostics["r_hat"], diagnostics["ess"]
+        r_hat, ess = diagnostics["r_hat"], diagnostics["ess"]
         if any(not value < LARGEST_R_HAT for value in r_hat.values()):
             doubts.append(f"the chains disagree (R-hat up to {max(r_hat.values()):.2f}, wanted < {LARGEST_R_HAT})")
-        if min(effective.values()) < SMALLEST_EFFECTIVE_DRAWS:
-            doubts.append(f"only {min(effective.values()):.0f} effective draws (wanted {SMALLEST_EFFECTIVE_DRAWS})")
+        if any(not value >= SMALLEST_EFFECTIVE_DRAWS for value in ess.values()):
+            doubts.append(f"only {min(ess.values()):.0f} effective draws (wanted {SMALLEST_EFFECTIVE_DRAWS})")
         diagnostics["converged"] = not doubts
         diagnostics["verdict"] = "NOT CONVERGED: " + "; ".join(doubts) if doubts else "converged"
         return cls(
             samples,
             z,
-            {name: float(prior.values(z_map)[name]) for name in prior.names},
+            {name: float(value) for name, value in prior.values(jnp.asarray(z_map)).items()},
             z_map,
             {p.name: p.unit for p in prior.parameters},
             diagnostics,
@@ -123,6 +130,11 @@ class Posterior:
         if tuple(problem.prior.names) != self.names:
             raise InputError(f"the problem's parameters {problem.prior.names} are not the posterior's {self.names}")
         noise = self.diagnostics["noise"]
+        if set(noise) != set(problem.tumor.observation):
+            raise InputError(
+                f"the problem has the observations {', '.join(problem.tumor.observation)}, "
+                f"the posterior was fitted to {', '.join(noise)}"
+            )
         observation = {
             name: eqx.tree_at(lambda o: o.noise_std, o, jnp.asarray(noise[name], float))
             for name, o in problem.tumor.observation.items()
@@ -175,39 +187,23 @@ class Posterior:
 
     def save(self, path: str | Path) -> None:
         """Write a netCDF file that ArviZ opens (`arviz.from_netcdf`)."""
-        import arviz
-
-        data = arviz.from_dict(posterior={**self.samples, "z": self.z})
         kept = {"mode": dict(self.mode), "units": dict(self.units), "z_map": self.z_map.tolist()}
-        data.posterior.attrs["twinjax"] = json.dumps(kept | {"diagnostics": dict(self.diagnostics)})
-        data.to_netcdf(str(path))
+        kept["diagnostics"] = dict(self.diagnostics)
+        write_netcdf(path, {**self.samples, "z": self.z}, json.dumps(kept))
 
     @classmethod
     def load(cls, path: str | Path) -> "Posterior":
         """Read what `save` wrote; `InputError` for another file."""
-        import arviz
-
+        variables, attribute = read_netcdf(path)
         try:
-            data = arviz.from_netcdf(str(path))
-            kept = json.loads(data.posterior.attrs["twinjax"])
-        except (OSError, KeyError, AttributeError, ValueError) as error:
+            kept = json.loads(attribute)
+            return cls(
+                {name: variables[name] for name in kept["mode"]},
+                variables["z"],
+                kept["mode"],
+                np.asarray(kept["z_map"]),
+                kept["units"],
+                kept["diagnostics"],
+            )
+        except (KeyError, ValueError) as error:
             raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error
-        samples = {name: data.posterior[name].to_numpy() for name in kept["mode"]}
-        return cls(
-            samples,
-            data.posterior["z"].to_numpy(),
-            kept["mode"],
-            np.asarray(kept["z_map"]),
-            kept["units"],
-            kept["diagnostics"],
-        )
-
-
-def convergence(samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Rank-normalised split R-hat and bulk effective draws per parameter (Vehtari et al. 2021), by ArviZ."""
-    import arviz
-
-    return {
-        "r_hat": {name: float(arviz.rhat(np.atleast_2d(v))) for name, v in samples.items()},
-        "ess": {name: float(arviz.ess(np.atleast_2d(v))) for name, v in samples.items()},
-    }

@@ -26,7 +26,16 @@ FAMILIES = {
 def distribution(specification: dist.Distribution | Sequence, name: str) -> dist.Distribution:
     """A numpyro distribution from `("lognormal", median, sigma)` and its like; `InputError` names the parameter."""
     if isinstance(specification, dist.Distribution):
+        try:
+            scalar = jnp.shape(specification.icdf(0.5)) == ()
+        except (ImportError, NotImplementedError) as error:
+            kind = type(specification).__name__
+            raise InputError(f"prior of {name}: {kind} has no inverse distribution function here") from error
+        if not scalar:
+            raise InputError(f"prior of {name}: the distribution must be that of one number")
         return specification
+    if not specification:
+        raise InputError(f"prior of {name}: give a family and its numbers, such as [lognormal, 0.1, 0.5]")
     family, *arguments = specification
     if family not in FAMILIES:
         raise InputError(f"prior of {name}: '{family}' is unknown; choose one of {', '.join(FAMILIES)}")
@@ -53,10 +62,9 @@ class Parameter:
 
     def from_standard_normal(self, z: Array) -> Array:
         """The value whose prior quantile is that of `z` under a standard normal."""
-        if isinstance(self.distribution, dist.LogNormal):
-            return jnp.exp(self.distribution.loc + self.distribution.scale * z)
-        if isinstance(self.distribution, dist.Normal):
-            return self.distribution.loc + self.distribution.scale * z
+        if isinstance(self.distribution, dist.LogNormal | dist.Normal):
+            gaussian = jnp.asarray(self.distribution.loc) + jnp.asarray(self.distribution.scale) * z
+            return jnp.exp(gaussian) if isinstance(self.distribution, dist.LogNormal) else gaussian
         # Away from 0 and 1, where the inverse distribution function and its gradient are infinite.
         return self.distribution.icdf(jnp.clip(ndtr(z), 1e-6, 1 - 1e-6))
 

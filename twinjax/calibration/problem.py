@@ -132,13 +132,14 @@ class InverseProblem(eqx.Module):
         )
 
     def predictions(self, z, *, adjoint=None) -> tuple[list[dist.Normal], Array]:
-        """The distribution of each datum given `z`, and whether the solve succeeded."""
+        """The distribution of each datum given `z`, and whether the solve succeeded; if not, that of no tumour."""
         tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
         position = {day: i for i, day in enumerate(self.days.tolist())}
+        states = jax.tree.map(lambda leaf: jnp.where(trajectory.success, leaf, 0.0), trajectory.states)
         expected = []
         for datum in self.data:
-            state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], trajectory.states)
+            state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], states)
             observation = tumor.observation[datum.observation]
             expected.append(observation.noise(datum.pick(observation.predict(tumor.model, state))))
         return expected, trajectory.success
@@ -150,7 +151,7 @@ class InverseProblem(eqx.Module):
         among the parameters. A failed solve gives NaN, which optimisers take as a step to refuse.
         """
         expected, success = self.predictions(z, adjoint=adjoint)
-        parts = [(datum.values - e.loc) / e.scale for datum, e in zip(self.data, expected, strict=True)]
+        parts = [_standardized(datum, e) for datum, e in zip(self.data, expected, strict=True)]
         return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
 
     def log_density(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, ""]:
@@ -185,7 +186,7 @@ class InverseProblem(eqx.Module):
         squares: dict[str, list[np.ndarray]] = {}
         for datum, e in zip(self.data, expected, strict=True):
             # In units of the stated noise of one voxel, not of the tempered one.
-            error = np.asarray((datum.values - e.loc) / e.scale) ** 2
+            error = np.asarray(_standardized(datum, e)) ** 2
             tempering = getattr(self.tumor.observation[datum.observation], "voxels_per_datum", 1.0)
             squares.setdefault(datum.observation, []).append(error * tempering)
         observation = dict(self.tumor.observation)
@@ -195,6 +196,10 @@ class InverseProblem(eqx.Module):
                 lambda o: o.noise_std, observation[name], observation[name].noise_std * factor
             )
         return eqx.tree_at(lambda problem: problem.tumor.observation, self, observation)
+
+
+def _standardized(datum: Datum, expected: dist.Normal) -> Float[Array, " n"]:
+    return (datum.values - jnp.asarray(expected.loc)) / jnp.asarray(expected.scale)
 
 
 def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:

@@ -11,9 +11,11 @@ from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.model import PointSeed, UntimedFisherKPP
-from twinjax.observation import PETObservation, SegmentationObservation
+from twinjax.observation import AbstractObservation, PETObservation, SegmentationObservation
 from twinjax.patient import PatientData
 from twinjax.treatment import Regimen
+
+SEED_RADIUS_MM = 3.0
 
 log = logging.getLogger("twinjax")
 
@@ -23,12 +25,12 @@ def single_scan_problem(
     model: UntimedFisherKPP,
     prior: Prior,
     *,
-    margin_mm: float = 25.0,
+    margin_mm: float = 32.0,
     correlation_length_mm: float = 6.0,
     segmentation_noise: float = 0.3,
     pet_noise: float = 0.15,
     solver: diffrax.AbstractSolver | None = None,
-    steps: int = 60,
+    steps: int = 40,
 ) -> InverseProblem:
     """The baseline scan of `patient` as data: core, whole tumour and, where there is one, amino-acid PET.
 
@@ -41,16 +43,17 @@ def single_scan_problem(
     domain, scan = model.domain, patient.visits[0].scan
     whole = domain.from_grid(scan.whole_tumor.astype(np.float32), scan.affine)
     core = domain.from_grid(scan.core.astype(np.float32), scan.affine)
-    if not (core >= 0.5).any():
-        raise InputError("the tumour core is empty; the single-scan fit needs a core (labels 1 or 3)")
+    core_tissue = core * np.asarray(domain.mask)
+    if not (core_tissue >= 0.5).any():
+        raise InputError("the tumour core is empty inside the tissue; the single-scan fit needs one (labels 1 or 3)")
     box = domain.box_around(whole >= 0.5, margin_mm)
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
     near = ndimage.binary_dilation(whole >= 0.5, iterations=reach) & np.asarray(domain.mask)
     index = np.flatnonzero(near)
     coordinates = np.asarray(domain.coordinates()).reshape(len(domain.shape), -1)
-    position = np.average(coordinates, axis=1, weights=(core * np.asarray(domain.mask)).ravel())
+    position = np.average(coordinates, axis=1, weights=core_tissue.ravel())
     noise = {"noise_std": segmentation_noise, "correlation_length_mm": correlation_length_mm}
-    observations = {
+    observations: dict[str, AbstractObservation] = {
         "core": SegmentationObservation(domain, 0.6, **noise),
         "whole_tumor": SegmentationObservation(domain, 0.3, **noise),
     }
@@ -61,11 +64,10 @@ def single_scan_problem(
         top = float(np.percentile(uptake, 99))
         if top <= 0:
             raise InputError("the PET image is not positive inside the tumour; leave it out or mend it")
-        observations["pet"] = PETObservation(
-            domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm
-        )
+        observations["pet"] = PETObservation(domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm)
         data.append(Datum(1.0, "pet", uptake / top, inside))
     prior = applicable(prior, Regimen(), observations)
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
-    seed = PointSeed(position, radius=max(2.0, min(domain.spacing)), amplitude=0.9)
+    # The same on every grid, or a coarse fit would not carry over; wide enough for the coarsest.
+    seed = PointSeed(position, radius=SEED_RADIUS_MM, amplitude=0.9)
     return InverseProblem(model, Regimen(), seed, observations, data, prior, solver=solver, max_step=1 / steps, box=box)

@@ -51,6 +51,8 @@ def load_named(group: str, name: str, **overrides: Any) -> Any:
         raise InputError(f"{group} '{name}' is unknown; choose one of {', '.join(known)}")
     where = f"{group}/{name}"
     node = OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+    # A file of package _global_ holds its group's node under the group's name, beside overrides of other groups.
+    node = node[group] if group in node and "_target_" not in node else node
     assert isinstance(node, DictConfig)
     for key in overrides:
         node.pop(key, None)

@@ -28,8 +28,10 @@ class DiffusionOperator(eqx.Module):
         for axis, h in enumerate(spacing):
             here, above = _slice(inside, axis, 0, -1), _slice(inside, axis, 1, None)
             total = here + above
-            # The double where keeps the gradient finite where both sides are walls.
-            mean = jnp.where(total > 0, 2 * here * above / jnp.where(total > 0, total, 1.0), 0.0) / h**2
+            # Not `total > 0`, which would take NaN for a wall. The double where keeps the gradient finite where
+            # both sides are walls.
+            wall = total <= 0
+            mean = jnp.where(wall, 0.0, 2 * here * above / jnp.where(wall, 1.0, total)) / h**2
             upper.append(_pad(mean, axis, 0, 1))
             lower.append(_pad(mean, axis, 1, 0))
         return cls(tuple(upper), tuple(lower))

@@ -34,23 +34,35 @@ class DensityField(AbstractInitialCondition):
 class ContourProfile(AbstractInitialCondition):
     """A travelling front drawn through the two contours that a first scan shows.
 
-    With the signed distances c to the core's contour and w to the whole tumour's (mm, negative inside),
-    logit u runs linearly in c / (c - w) from logit(core level) on the core's contour to logit(oedema level) on
-    the outer one, and on at the same slope beyond both. So the local width of the front is what the scan
-    shows there. The logit of a Fisher front is linear in its tail; between the contours that is our own
-    assumption, as is that oedema marks infiltration.
+    With the signed distances c to the core's contour and w to the whole tumour's (mm, negative inside), logit u
+    runs linearly in c / (c - w) from logit(core level) on the core's contour to logit(oedema level) on the outer
+    one; beyond it falls by 1 per `tail_width`, and inside the core it rises by 1 per `interior_width`. The logit
+    of a Fisher front is linear far ahead of it (1 per sqrt(D / rho)) and far behind it (1 per 2.4 sqrt(D / rho));
+    between the contours that is our own assumption, as is that oedema marks infiltration.
 
-    **Fields:** `core_distance`, `whole_distance` (mm, grid), `core_level`, `oedema_level` (density in (0, 1)).
+    **Fields:** `core_distance`, `whole_distance` (mm, grid), `core_level`, `oedema_level` (density in (0, 1)),
+    `tail_width`, `interior_width` (mm).
     """
 
     core_distance: Float[Array, "*grid"]
     whole_distance: Float[Array, "*grid"]
     core_level: Float[Array, ""]
     oedema_level: Float[Array, ""]
+    tail_width: Float[Array, ""]
+    interior_width: Float[Array, ""]
 
-    def __init__(self, core_distance, whole_distance, core_level: ArrayLike = 0.6, oedema_level: ArrayLike = 0.25):
+    def __init__(
+        self,
+        core_distance,
+        whole_distance,
+        core_level: ArrayLike = 0.6,
+        oedema_level: ArrayLike = 0.25,
+        tail_width: ArrayLike = 1.5,
+        interior_width: ArrayLike = 3.5,
+    ):
         self.core_distance, self.whole_distance = jnp.asarray(core_distance, float), jnp.asarray(whole_distance, float)
         self.core_level, self.oedema_level = jnp.asarray(core_level, float), jnp.asarray(oedema_level, float)
+        self.tail_width, self.interior_width = jnp.asarray(tail_width, float), jnp.asarray(interior_width, float)
 
     @classmethod
     def from_masks(cls, core, whole_tumor, spacing, **levels) -> "ContourProfile":
@@ -58,22 +70,24 @@ class ContourProfile(AbstractInitialCondition):
         core = np.asarray(core, bool)
         if not core.any():
             raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
-        return cls(
-            signed_distance(core, spacing), signed_distance(core | np.asarray(whole_tumor, bool), spacing), **levels
-        )
+        whole = core | np.asarray(whole_tumor, bool)
+        return cls(signed_distance(core, spacing), signed_distance(whole, spacing), **levels)
 
     def __call__(self, domain):
         # Where the two contours touch, the front is at least a voxel wide.
         gap = jnp.maximum(self.core_distance - self.whole_distance, min(domain.spacing))
         upper, lower = jsp.logit(self.core_level), jsp.logit(self.oedema_level)
-        return jnp.where(domain.mask, jax.nn.sigmoid(upper - (upper - lower) * self.core_distance / gap), 0.0)
+        between = upper - (upper - lower) * jnp.clip(self.core_distance / gap, 0, 1)
+        inside = jnp.maximum(-self.core_distance, 0) / self.interior_width
+        beyond = jnp.maximum(self.whole_distance, 0) / self.tail_width
+        return jnp.where(domain.mask, jax.nn.sigmoid(between + inside - beyond), 0.0)
 
 
 def signed_distance(region, spacing) -> np.ndarray:
     """Distance (mm) from the boundary of a boolean region, negative inside it."""
     region = np.asarray(region, bool)
-    # The wall lies half a voxel from the centres on either side of it.
-    half = float(np.mean(spacing)) / 2
+    # The wall lies half a voxel from the centres on either side of it; the shortest edge, lest the sign turn.
+    half = min(spacing) / 2
     outside = np.asarray(ndimage.distance_transform_edt(~region, sampling=spacing))
     inside = np.asarray(ndimage.distance_transform_edt(region, sampling=spacing))
     return np.where(region, half - inside, outside - half)

@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from tqdm import tqdm
 
 from twinjax.calibration import InverseProblem, Tumor
 from twinjax.calibration.tumor import edge_density
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
-from twinjax.observation import visible_volume
+from twinjax.observation import SegmentationObservation, visible_volume
 from twinjax.simulate import simulate
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
@@ -82,7 +83,7 @@ def forecast(
     problem: InverseProblem,
     z_map: np.ndarray,
     draws: np.ndarray,
-    times: Sequence[float],
+    times: np.ndarray,
     *,
     volume_noise: dict[str, float],
     fields: bool = True,
@@ -95,13 +96,12 @@ def forecast(
 
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
-    times = np.asarray(times, float)
-    tumor, box = _box_for(whole, problem, z_map, times)
+    tumor = _box_for(whole, problem, z_map, times)
     regions = [name for name in REGIONS if name in whole.observation]
     shape = (len(times), *tumor.model.domain.shape) if fields else (len(times),)
     sums = {name: np.zeros(shape, np.float32) for name in ("density", "square", *regions)}
     rows, failed = [], 0
-    for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress):
+    for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0):
         density, thresholds, quantities, success = _one(tumor, problem, jnp.asarray(z), jnp.asarray(times))
         if not bool(success):
             failed += 1
@@ -129,7 +129,14 @@ def forecast(
     )
 
 
-def _box_for(whole: Tumor, problem: InverseProblem, z_map, times):
+def visibility_threshold(tumor: Tumor, region: str) -> Array:
+    """The density above which `region` is seen."""
+    observation = tumor.observation[region]
+    assert isinstance(observation, SegmentationObservation)
+    return observation.threshold
+
+
+def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
     """The tumour on the smallest tried box whose walls the mode does not reach by the last day."""
     domain = whole.model.domain
     start = whole.with_parameters(problem.prior, jnp.asarray(z_map)).state0()
@@ -145,7 +152,7 @@ def _box_for(whole: Tumor, problem: InverseProblem, z_map, times):
         if not bool(success):
             raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
         if float(edge) < EDGE_TOLERANCE:
-            return tumor, box
+            return tumor
         margin *= 1.5
 
 
@@ -164,7 +171,7 @@ def _one(tumor: Tumor, problem: InverseProblem, z, times):
     density = jax.vmap(tumor.model.cell_density)(trajectory.states)
     domain = tumor.model.domain
     quantities = {"cell_volume_mm3": density.reshape(len(times), -1).sum(1) * domain.voxel_volume}
-    thresholds = {name: tumor.observation[name].threshold for name in REGIONS if name in tumor.observation}
+    thresholds = {name: visibility_threshold(tumor, name) for name in REGIONS if name in tumor.observation}
     for name, threshold in thresholds.items():
         volume = jax.vmap(lambda u, threshold=threshold: visible_volume(u, threshold, domain))
         quantities[f"{name}_volume_mm3"] = volume(density)

@@ -21,7 +21,8 @@ def center_of_mass_distance(predicted: np.ndarray, observed: np.ndarray, spacing
     """Distance (mm) between the centres of mass of two weights on one grid; NaN where one is empty."""
     if not predicted.any() or not observed.any():
         return float("nan")
-    grid = np.stack(np.meshgrid(*[np.arange(n) * h for n, h in zip(predicted.shape, spacing, strict=True)], indexing="ij"))
+    axes = [np.arange(n) * h for n, h in zip(predicted.shape, spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"))
     centers = [(grid * w).sum(axis=tuple(range(1, grid.ndim))) / w.sum() for w in (predicted, observed)]
     return float(np.linalg.norm(centers[0] - centers[1]))
 

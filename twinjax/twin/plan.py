@@ -28,7 +28,8 @@ def standard_plan(core: np.ndarray, brain: np.ndarray, spacing, *, margin_mm: fl
     """Voxels of the brain whose centre lies within `margin_mm` of a core voxel's centre."""
     if not np.any(core):
         raise InputError("the core is empty: there is nothing to plan a margin around")
-    return (ndimage.distance_transform_edt(~np.asarray(core, bool), sampling=spacing) <= margin_mm) & brain
+    distance = np.asarray(ndimage.distance_transform_edt(~np.asarray(core, bool), sampling=spacing))
+    return (distance <= margin_mm) & brain
 
 
 def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, standard: np.ndarray) -> TargetPlan:
@@ -41,7 +42,7 @@ def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, st
     known = (density > 0) & brain
     if not known.any():
         raise InputError("the predicted density is zero everywhere inside the brain")
-    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    nearest = np.asarray(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))
     filled = np.where(brain, density[tuple(nearest)], -np.inf)
     count = int(np.sum(standard & brain))
     order = np.argpartition(filled.ravel(), -count)[-count:]

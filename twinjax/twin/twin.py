@@ -14,7 +14,7 @@ from twinjax.model import AbstractTumorModel
 from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
-from twinjax.twin.forecast import REGIONS, Forecast, forecast
+from twinjax.twin.forecast import REGIONS, Forecast, forecast, visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
@@ -40,8 +40,8 @@ class DigitalTwin:
         self.problem: InverseProblem = parameters.posterior.problem
         self.draw_uncertainty = uncertainty is not None
         expected = self.problem.whole.model
-        if type(model) is not type(expected) or model.domain.shape != expected.domain.shape:
-            raise InputError("the model is not the one that was calibrated (another class, or another grid)")
+        if not eqx.tree_equal(model, expected):
+            raise InputError("the model is not the one that was calibrated (another class, grid or constant)")
         self.model = model
         self.volume_noise = volume_noise(self.problem, self.posterior.z_map)
 
@@ -71,9 +71,8 @@ class DigitalTwin:
         start = self.problem.start
         if not np.isfinite(horizon_days) or horizon_days <= start:
             raise InputError(f"horizon_days must be a number of days above {start:g}, got {horizon_days}")
-        if output_times is None:
-            output_times = np.linspace(start, horizon_days, 11)[1:]
-        times = np.asarray(output_times, float)
+        evenly = np.linspace(start, horizon_days, 11)[1:]
+        times = evenly if output_times is None else np.asarray(output_times, float)
         if times.size == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             raise InputError(f"output_times must be ascending days, got {times.tolist()}")
         if times[0] < start or times[-1] > horizon_days:
@@ -107,10 +106,11 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     days, domain = problem.days.tolist(), tumor.model.domain
     found = {}
     for region in (name for name in REGIONS if name in tumor.observation):
-        errors = []
+        threshold, errors = visibility_threshold(tumor, region), []
         for datum in (d for d in problem.data if d.observation == region):
-            state = jax.tree.map(lambda leaf, i=days.index(datum.day): leaf[i], trajectory.states)
-            predicted = visible_volume(tumor.model.cell_density(state), tumor.observation[region].threshold, domain)
+            visit = days.index(datum.day)
+            state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
+            predicted = visible_volume(tumor.model.cell_density(state), threshold, domain)
             observed = float(datum.values.sum()) * domain.voxel_volume
             # Below about a millilitre a logarithm says little about a model.
             errors.append(np.log((observed + 500.0) / (float(predicted) + 500.0)))

@@ -1,0 +1,108 @@
+"""Levenberg-Marquardt: recovery from another solver's data, and covariances that are known exactly."""
+
+import jax
+import jax.numpy as jnp
+import line
+import numpy as np
+import pytest
+
+from twinjax.calibration import Datum, InverseProblem, LevenbergMarquardt, Prior
+from twinjax.core.errors import InputError
+from twinjax.model import DensityField, FisherKPP
+from twinjax.observation import PETObservation
+from twinjax.treatment import Regimen
+
+KEY = jax.random.key(0)
+
+
+def test_growth_is_recovered_from_another_solver_on_a_finer_grid(laplace):
+    assert laplace.diagnostics["verdict"] == "converged"
+    assert laplace.map_estimate["diffusivity"] == pytest.approx(line.TRUTH["diffusivity"], rel=0.05)
+    assert laplace.map_estimate["proliferation_rate"] == pytest.approx(line.TRUTH["proliferation_rate"], rel=0.02)
+
+
+def test_the_interval_holds_the_truth(laplace):
+    for name, (low, high) in laplace.credible_interval(0.95).items():
+        assert low < line.TRUTH[name] < high
+
+
+def linear_problem(noise_std=0.1, offset=0.0):
+    """PET as background + scale u of a known density: a straight line, whose posterior is exactly normal."""
+    index = np.arange(line.N)
+    uptake = 0.5 + 1.4 * line.START + offset * np.where(index % 2, 1, -1)
+    prior = Prior(
+        {
+            "background": {"distribution": ("normal", 0.2, 0.3), "where": "observation.pet.background"},
+            "scale": {"distribution": ("normal", 0.8, 0.4), "where": "observation.pet.scale"},
+        }
+    )
+    pet = PETObservation(line.DOMAIN, noise_std=noise_std, correlation_length_mm=1.0)
+    model, start = FisherKPP(line.DOMAIN), DensityField(jnp.asarray(line.START))
+    problem = InverseProblem(model, Regimen(), start, {"pet": pet}, [Datum(0.0, "pet", uptake, index)], prior)
+    # In z the prediction is 0.2 + 0.3 z0 + (0.8 + 0.4 z1) u.
+    design = np.stack([np.full(line.N, 0.3), 0.4 * line.START], axis=1)
+    precision = design.T @ design / noise_std**2 + np.eye(2)
+    mean = np.linalg.solve(precision, design.T @ (uptake - 0.2 - 0.8 * line.START) / noise_std**2)
+    return problem, mean, np.linalg.inv(precision)
+
+
+def test_the_laplace_approximation_of_a_linear_problem_is_exact():
+    problem, mean, covariance = linear_problem()
+    _, mode = LevenbergMarquardt(estimate_noise=False, tolerance=1e-9).fit_mode(problem, key=KEY)
+    assert bool(mode.converged)
+    np.testing.assert_allclose(mode.z, mean, rtol=1e-6)
+    np.testing.assert_allclose(mode.covariance, covariance, rtol=1e-9)
+    np.testing.assert_allclose(mode.gradient, 0.0, atol=1e-5)
+
+
+def test_draws_have_the_mean_and_covariance_of_the_posterior():
+    problem, mean, covariance = linear_problem()
+    posterior = LevenbergMarquardt(estimate_noise=False, draws=20_000).fit(problem, key=KEY)
+    z = posterior.z.reshape(-1, 2)
+    assert posterior.z.shape == (2, 10_000, 2)
+    deviation = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(z.mean(0), mean, atol=0.03 * deviation.min())
+    np.testing.assert_allclose(np.cov(z.T), covariance, atol=0.03 * np.diag(covariance).max())
+    np.testing.assert_allclose(posterior.samples["scale"], 0.8 + 0.4 * posterior.z[..., 1], rtol=1e-12)
+
+
+def test_noise_is_estimated_from_the_residuals():
+    """An alternating error of 0.3 where 0.1 was stated: the fit must say 0.3, and its interval be three times wider."""
+    problem, _, covariance = linear_problem(offset=0.3)
+    estimated, mode = LevenbergMarquardt().fit_mode(problem, key=KEY)
+    assert float(estimated.tumor.observation["pet"].noise_std) == pytest.approx(0.3, rel=0.01)
+    assert float(mode.covariance[0, 0] / covariance[0, 0]) == pytest.approx(9.0, rel=0.1)
+    _, believed = LevenbergMarquardt(estimate_noise=False).fit_mode(problem, key=KEY)
+    np.testing.assert_allclose(believed.covariance, covariance, rtol=1e-6)
+
+
+def test_one_step_is_not_convergence_and_says_so():
+    posterior = LevenbergMarquardt(max_steps=1, estimate_noise=False).fit(line.problem(), key=KEY)
+    assert posterior.diagnostics["converged"] is False
+    assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: Levenberg-Marquardt did not reach")
+
+
+def test_the_same_key_gives_the_same_draws():
+    problem, _, _ = linear_problem()
+    method = LevenbergMarquardt(starts=2, draws=100)
+    first, again = method.fit(problem, key=KEY), method.fit(problem, key=KEY)
+    np.testing.assert_array_equal(first.z, again.z)
+    other = method.fit(problem, key=jax.random.key(1))
+    assert not np.array_equal(first.z, other.z)
+    np.testing.assert_allclose(first.z_map, other.z_map, atol=1e-2)
+
+
+def test_a_prior_median_that_cannot_be_solved_is_refused():
+    start = DensityField(jnp.full(line.N, jnp.nan))
+    good = line.problem()
+    problem = InverseProblem(
+        good.whole.model, Regimen(), start, good.whole.observation, list(good.data), good.prior
+    )
+    with pytest.raises(InputError, match="fails at the prior median"):
+        LevenbergMarquardt().fit(problem, key=KEY)
+
+
+@pytest.mark.parametrize("wrong", [{"starts": 0}, {"draws": 1}, {"max_steps": 0}], ids=str)
+def test_settings_are_checked(wrong):
+    with pytest.raises(InputError, match="must be >= 1"):
+        LevenbergMarquardt(**wrong)

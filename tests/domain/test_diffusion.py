@@ -1,0 +1,142 @@
+"""The diffusion operator: what it conserves, what it is exact for, and its order."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twinjax.domain import DiffusionOperator, Domain
+from twinjax.model import FisherKPP
+from twinjax.simulate import simulate
+from twinjax.treatment import Regimen
+
+SHAPES = [(17,), (9, 8), (6, 5, 7)]
+
+
+def tissue(shape, seed=0):
+    """A ragged mask with a piece of its own, a diffusivity that varies twentyfold, and unequal voxel edges."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < 0.8
+    mask[(shape[0] // 2, *[slice(None)] * (len(shape) - 1))] = False
+    return rng.uniform(0.05, 1.0, shape), mask, (1.0, 1.5, 0.8)[: len(shape)]
+
+
+@partial(jax.jit, static_argnums=2)
+def operate(diffusivity, mask, spacing, u):
+    """div(D grad u), compiled as a whole."""
+    return DiffusionOperator.create(diffusivity, mask, spacing)(u)
+
+
+def matrix(operator, shape):
+    """The operator as a matrix: its columns are its action on the unit vectors."""
+    units = jnp.eye(int(np.prod(shape))).reshape(-1, *shape)
+    return np.asarray(jax.jit(jax.vmap(operator))(units)).reshape(len(units), -1).T
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_cells_are_conserved_and_nothing_crosses_the_wall(shape):
+    diffusivity, mask, spacing = tissue(shape)
+    u = np.random.default_rng(1).random(shape)
+    change = np.asarray(operate(diffusivity, mask, spacing, u))
+    assert abs(change.sum()) <= 1e-12 * np.abs(change).sum()
+    assert np.abs(change).sum() > 1
+    np.testing.assert_array_equal(change[~mask], 0)
+    # What stands outside the mask is not felt inside.
+    np.testing.assert_array_equal(operate(diffusivity, mask, spacing, np.where(mask, u, 7.0)), change)
+    # Each side of the gap keeps its own cells.
+    half = shape[0] // 2
+    assert abs(change[:half].sum()) <= 1e-12 * np.abs(change).sum()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_operator_is_symmetric_negative_and_within_its_spectral_radius(shape):
+    diffusivity, mask, spacing = tissue(shape)
+    operator = DiffusionOperator.create(jnp.asarray(diffusivity), jnp.asarray(mask), spacing)
+    a = matrix(operator, shape)
+    np.testing.assert_allclose(a, a.T, atol=1e-14)
+    eigenvalues = np.linalg.eigvalsh(a)
+    assert eigenvalues.max() < 1e-12
+    assert -eigenvalues.min() <= float(operator.spectral_radius)
+
+
+def test_spectral_radius_is_sharp_on_a_large_uniform_grid():
+    operator = DiffusionOperator.create(jnp.full((64,), 0.3), jnp.ones(64, bool), (2.0,))
+    np.testing.assert_allclose(operator.spectral_radius, 4 * 0.3 / 2.0**2, rtol=1e-12)
+    assert -np.linalg.eigvalsh(matrix(operator, (64,))).min() > 0.99 * float(operator.spectral_radius)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_steady_flux_through_two_tissues_is_exact(axis):
+    """u piecewise linear with one flux q: nothing changes inside, q enters at one end and leaves at the other."""
+    n, h, q, low, high = 12, 0.7, 0.3, 0.02, 0.5
+    shape = tuple(n if a == axis else 1 for a in range(3))
+    x = (np.arange(n) + 0.5 - n / 2) * h
+    diffusivity = np.where(x < 0, low, high)
+    u = -q * x / diffusivity
+    spacing = tuple(h if a == axis else 9.0 for a in range(3))
+    change = np.ravel(operate(diffusivity.reshape(shape), np.ones(shape, bool), spacing, u.reshape(shape)))
+    np.testing.assert_allclose(change[1:-1], 0, atol=1e-12)
+    np.testing.assert_allclose(change[[0, -1]], [-q / h, q / h], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("axes", "sizes"), [(1, (16, 32, 64, 128)), (2, (16, 32, 64)), (3, (8, 16, 32))])
+def test_second_order_on_a_manufactured_solution(axes, sizes):
+    """u = product of cos(k_a x_a), without flux at the walls, and a smooth D: every axis has a spacing of its own."""
+    lengths = (3.0, 2.0, 2.5)[:axes]
+    errors = []
+    for n in sizes:
+        spacing = tuple(length / (n * (a + 2) / 2) for a, length in enumerate(lengths))
+        counts = [round(length / h) for length, h in zip(lengths, spacing, strict=True)]
+        x = np.meshgrid(
+            *[(np.arange(count) + 0.5) * h for count, h in zip(counts, spacing, strict=True)], indexing="ij"
+        )
+        k = [np.pi / length for length in lengths]
+        u = np.prod([np.cos(w * y) for w, y in zip(k, x, strict=True)], axis=0)
+        diffusivity = 0.5 + 0.1 * sum(np.sin(y + 0.4) for y in x)
+        exact = -diffusivity * sum(w**2 for w in k) * u
+        for a in range(axes):
+            others = np.prod([np.cos(k[b] * x[b]) for b in range(axes) if b != a], axis=0)
+            exact = exact - 0.1 * np.cos(x[a] + 0.4) * k[a] * np.sin(k[a] * x[a]) * others
+        errors.append(np.abs(operate(diffusivity, np.ones(counts, bool), spacing, u) - exact).max())
+    order = -np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+    assert abs(order - 2) < 0.1, (order, errors)
+
+
+def total_mass_drift(dtype):
+    """Relative change of the number of cells over 30 days without growth; the state has `dtype`."""
+    rng = np.random.default_rng(3)
+    mask = rng.random((9, 8, 7)) < 0.85
+    domain = Domain(mask, (1.0, 1.2, 1.4), white_matter=rng.random(mask.shape), grey_matter=rng.random(mask.shape))
+    model = FisherKPP(domain, diffusivity=0.3, proliferation_rate=0.0)
+    state0 = mask * rng.random(mask.shape)
+    state = simulate(model, Regimen(), state0, [30.0]).require_success().states[0]
+    assert state.dtype == dtype
+    assert np.abs(state - state0).max() > 0.1
+    total0 = np.asarray(state0, dtype).astype(float).sum()
+    return abs(np.asarray(state, float).sum() / total0 - 1)
+
+
+def test_cells_are_conserved_over_a_solve():
+    assert total_mass_drift(np.float64) < 1e-12
+
+
+def test_cells_are_conserved_over_a_solve_in_single_precision():
+    with jax.enable_x64(False):
+        assert total_mass_drift(np.float32) < 1e-6
+
+
+def test_gradient_is_finite_at_walls_and_where_nothing_diffuses():
+    diffusivity, mask, spacing = tissue((9, 8))
+    diffusivity[2:4] = 0
+    u = np.random.default_rng(1).random((9, 8))
+    gradient = jax.grad(lambda d: jnp.sum(operate(d, mask, spacing, u) ** 2))(diffusivity)
+    assert jnp.isfinite(gradient).all()
+    assert float(jnp.abs(gradient).max()) > 0.1
+
+
+def test_nan_does_not_pass_for_a_wall():
+    """Otherwise a solve with a NaN diffusivity would succeed, without diffusion."""
+    diffusivity, mask, spacing = tissue((9, 8))
+    assert np.isnan(operate(np.nan * diffusivity, mask, spacing, np.ones((9, 8)))).any()

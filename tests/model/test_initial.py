@@ -1,0 +1,102 @@
+"""Initial conditions: contours where the scan shows them, seeds where they are put."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+from twinjax.model import ContourProfile, DensityField, PointSeed
+from twinjax.model.initial import signed_distance
+
+N = 32
+SPACING = (1.0, 1.0, 1.0)
+CENTRE = np.full(3, 15.0)
+DISTANCE = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(N)] * 3, indexing="ij"), -1) - CENTRE, axis=-1)
+
+
+@pytest.fixture
+def domain() -> Domain:
+    mask = np.ones((N,) * 3)
+    mask[:, :, -4:] = 0
+    return Domain(mask, SPACING)
+
+
+def crossing(profile, level):
+    """Where a falling profile on unit steps meets a level."""
+    return np.interp(-level, -np.asarray(profile), np.arange(len(profile)))
+
+
+@pytest.mark.parametrize("levels", [(0.6, 0.25), (0.8, 0.1)], ids=str)
+def test_density_takes_its_levels_on_the_two_contours(domain, levels):
+    core, whole = DISTANCE < 6.0, DISTANCE < 11.0
+    profile = ContourProfile.from_masks(core, whole, SPACING, core_level=levels[0], oedema_level=levels[1])
+    density = np.asarray(profile(domain))
+    for ray in (density[15:, 15, 15], density[15, 15::-1, 15], density[15, 15, 15:]):
+        assert (np.diff(ray[: domain.shape[2] - 15 - 4]) < 0).all()
+        np.testing.assert_allclose(crossing(ray, levels[0]), 6.0, atol=0.7)
+        np.testing.assert_allclose(crossing(ray, levels[1]), 11.0, atol=0.7)
+    np.testing.assert_array_equal(density[~np.asarray(domain.mask)], 0)
+    assert density.max() < 1
+
+
+def test_density_stays_finite_where_the_contours_touch(domain):
+    """A core without oedema: the front falls over one voxel, and the core's contour keeps its level."""
+    density = np.asarray(ContourProfile.from_masks(DISTANCE < 6, DISTANCE < 6, SPACING)(domain))
+    assert np.isfinite(density).all()
+    np.testing.assert_allclose(crossing(density[15:, 15, 15], 0.6), 6.0, atol=0.7)
+    assert density[15, 15, 15] > 0.95
+    assert density[25, 15, 15] < 0.01
+
+
+def test_core_counts_as_tumour_even_where_the_whole_tumour_misses_it(domain):
+    core = DISTANCE < 6
+    np.testing.assert_array_equal(
+        ContourProfile.from_masks(core, np.zeros_like(core), SPACING)(domain),
+        ContourProfile.from_masks(core, core, SPACING)(domain),
+    )
+
+
+def test_empty_core_is_refused():
+    with pytest.raises(InputError, match="core is empty"):
+        ContourProfile.from_masks(np.zeros((N,) * 3), DISTANCE < 6, SPACING)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.0, 2.0)], ids=str)
+def test_signed_distance_of_a_sphere(spacing):
+    index = np.stack(np.meshgrid(*[np.arange(round(24 / h)) * h - 12 for h in spacing], indexing="ij"), -1)
+    radius = np.linalg.norm(index, axis=-1)
+    distance = signed_distance(radius < 7, spacing)
+    assert ((distance < 0) == (radius < 7)).all()
+    # A boundary of voxels lies up to a voxel away from the sphere.
+    np.testing.assert_allclose(distance, radius - 7, atol=max(spacing))
+    assert abs(np.mean(distance - (radius - 7))) < 0.25
+
+
+def test_point_seed_is_a_gaussian_that_moves_with_its_shift(domain):
+    seed = PointSeed([15.0, 14.0, 13.0], radius=2.0, amplitude=0.5)
+    density = seed(domain)
+    np.testing.assert_allclose(density[15, 14, 13], 0.5)
+    np.testing.assert_allclose(density[17, 14, 13], 0.5 * np.exp(-0.5), rtol=1e-12)
+    moved = eqx.tree_at(lambda s: (s.shift_x, s.shift_y, s.shift_z), seed, tuple(map(jnp.asarray, (3.0, -2.0, 1.0))))
+    np.testing.assert_allclose(moved(domain)[8:, :20, 6:20], density[5:-3, 2:22, 5:19], rtol=1e-12)
+    np.testing.assert_array_equal(moved(domain)[~domain.mask], 0)
+
+
+def test_point_seed_lies_in_patient_space():
+    affine = np.array([[-2.0, 0, 0, 40], [0, 2, 0, -30], [0, 0, 2, 10], [0, 0, 0, 1]])
+    domain = Domain(np.ones((12, 12, 12)), (2.0, 2.0, 2.0), affine=affine)
+    density = PointSeed((affine @ [5, 7, 3, 1])[:3])(domain)
+    assert np.unravel_index(int(density.argmax()), density.shape) == (5, 7, 3)
+
+
+def test_point_seed_on_fewer_axes():
+    density = PointSeed([6.0], radius=1.5, amplitude=0.3)(Domain(np.ones(8), (2.0,)))
+    assert int(density.argmax()) == 3
+    np.testing.assert_allclose(density.max(), 0.3)
+
+
+def test_given_density_is_cut_to_the_mask(domain):
+    density = DensityField(jnp.full(domain.shape, 0.4))(domain)
+    np.testing.assert_array_equal(density, 0.4 * domain.mask)

@@ -1,0 +1,45 @@
+"""A synthetic tumour in a bar of tissue of 96 x 8 x 8 mm, with a posterior that is made, not fitted."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from twinjax.calibration import Datum, InverseProblem, Posterior, Prior
+from twinjax.domain import Domain
+from twinjax.model import DensityField, FisherKPP
+from twinjax.observation import CellDensityObservation, SegmentationObservation
+from twinjax.treatment import Radiotherapy, Regimen
+
+SHAPE, SPACING = (48, 4, 4), (2.0, 2.0, 2.0)
+AFFINE = np.diag([*SPACING, 1.0])
+DOMAIN = Domain(np.ones(SHAPE), SPACING, affine=AFFINE)
+MODEL = FisherKPP(DOMAIN)
+PRIOR = Prior(
+    {
+        "diffusivity": {"distribution": ("lognormal", 0.5, 0.5), "where": "model.diffusivity"},
+        "proliferation_rate": {"distribution": ("lognormal", 0.1, 0.5), "where": "model.proliferation_rate"},
+        "alpha": {"distribution": ("lognormal", 0.03, 0.3), "where": "regimen.radiotherapy.alpha"},
+    }
+)
+GIVEN = Regimen((Radiotherapy([2.0], [2.0]),))
+# A seed in the middle of the bar, 8 mm to either side.
+START = 0.9 * np.exp(-((np.arange(48) - 23.5)[:, None, None] ** 2) / (2 * 3.0**2)) * np.ones(SHAPE)
+
+
+def problem() -> InverseProblem:
+    everywhere = np.arange(DOMAIN.mask.size)
+    observations = {
+        "cell_density": CellDensityObservation(DOMAIN),
+        "core": SegmentationObservation(DOMAIN, 0.6),
+        "whole_tumor": SegmentationObservation(DOMAIN, 0.3),
+    }
+    data = [
+        Datum(day, name, (START > threshold).ravel().astype(float), everywhere)
+        for day in (4.0, 8.0)
+        for name, threshold in (("core", 0.6), ("whole_tumor", 0.3))
+    ]
+    return InverseProblem(MODEL, GIVEN, DensityField(jnp.asarray(START)), observations, data, PRIOR)
+
+
+def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20) -> Posterior:
+    z = np.asarray(z_map) + spread * np.random.default_rng(0).normal(size=(2, draws // 2, 3))
+    return Posterior.from_draws(problem(), z, np.asarray(z_map), method="none: synthetic draws", doubts=[])
