@@ -1,106 +1,146 @@
 """The command line: Hydra composes the configuration, the job does the rest.
 
-Input errors end with one line on the terminal and exit code 2.
+What the user can mend ends with one line on the terminal and exit code 2.
 """
 
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 # Two devices let two chains run side by side on a processor; JAX reads this once, at its import.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from twinjax.core.config import conf_dir, instantiate
-from twinjax.core.errors import TwinjaxError
+from twinjax.core.errors import InputError, TwinjaxError
 
 log = logging.getLogger("twinjax")
+
+# What the user can mend: settings, files and folders.
+MENDABLE = (TwinjaxError, HydraException, OmegaConfBaseException, OSError)
+# Places on this machine, which may name a patient: config.yaml keeps them, results and report do not.
+PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder")
 
 
 def main() -> None:
     """Entry point of the `twinjax` command."""
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
+    # Without it Hydra prints errors itself: its own over many lines, those of files without a hint.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
+    except MENDABLE as error:
+        _stop(error)
 
 
 def _guarded(config: DictConfig) -> None:
-    """Run, and turn what the user can mend into one line."""
+    """Run, and end before Hydra adds its own lines to an error."""
     try:
         run(config)
-    except TwinjaxError as error:
-        print(f"twinjax: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except MENDABLE as error:
+        _stop(error)
+
+
+def _stop(error: Exception) -> NoReturn:
+    line = " ".join(str(error).partition("Config search path")[0].split())
+    print(f"twinjax: {line}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def run(config: DictConfig) -> dict:
     """The main job on a composed configuration; returns the results that `results.json` holds."""
     import jax
+    import numpy as np
 
-    from twinjax.job import LongitudinalSettings, Run, run_longitudinal, run_single_scan
+    from twinjax.domain import Domain
+    from twinjax.job import Run, run_longitudinal, run_single_scan
+    from twinjax.model import UntimedFisherKPP
+    from twinjax.patient.virtual import VirtualPatient
 
     logging.getLogger("jax").setLevel(logging.ERROR)
     _persistent_cache(jax)
-    folder = Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir)
-    job = Run(folder, stages=7 if _is_virtual(config) else 5)
-    text = OmegaConf.to_yaml(config, resolve=True)
-    job.write_text("config.yaml", text)
-    log.info("twinjax: results go to %s", folder)
-    patient = _patient(job, config)
-    model = instantiate({**OmegaConf.to_container(config.model, resolve=True), "domain": patient.brain_mask}, where="model")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
+    settings = _settings(config)
+    model = _model(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
-    common = {**parts, "seed": config.seed, "config": text}
+    described = instantiate(config.patient, where="patient")
+    virtual = isinstance(described, VirtualPatient)
+    settings.check(described.visit_days if virtual else described.days.tolist(), model)
+    compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
+    job = Run(folder, stages=4 + 2 * virtual + compares)
+    job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    log.info("twinjax: results go to %s", folder)
+    patient = _scanned(job, config, described) if virtual else described
+    log.info("  %s", patient)
+    model = _model(config, patient.brain_mask)
+    shown = _without_places(OmegaConf.to_container(config, resolve=True))
+    common = {**parts, "seed": config.seed, "config": OmegaConf.to_yaml(shown)}
     if len(patient.visits) == 1:
         results = run_single_scan(
             job,
             patient,
             model,
-            resolution_mm=config.calibration.resolution_mm,
-            correlation_length_mm=config.calibration.correlation_length_mm,
-            draws=config.forecast.draws,
+            resolution_mm=settings.resolution_mm,
+            correlation_length_mm=settings.correlation_length_mm,
+            draws=settings.draws,
             **common,
         )
     else:
-        decision = config.decision or {"horizon_days": 120.0, "draws": 60, "options": []}
-        settings = LongitudinalSettings(
-            **OmegaConf.to_container(config.calibration, resolve=True),
-            **OmegaConf.to_container(config.forecast, resolve=True),
-            decision_horizon_days=decision["horizon_days"],
-            decision_draws=decision["draws"],
-            options=tuple(decision["options"]),
-        )
         results = run_longitudinal(job, patient, model, settings=settings, **common)
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, folder / "report.html")
     return results
 
 
-def _patient(job, config: DictConfig):
-    """The patient of the configuration; a virtual one is made, scanned and sent through the imaging pipeline."""
-    from twinjax.patient import PatientData
-    from twinjax.patient.virtual import VirtualPatient, generate
+def _settings(config: DictConfig):
+    """The settings of the job, checked; days since baseline."""
+    from twinjax.job import LongitudinalSettings
 
-    described = instantiate(config.patient, where="patient")
-    if not isinstance(described, VirtualPatient):
-        with job.stage("load the patient"):
-            log.info("  %s", described)
-        return described
+    groups: Any = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(groups["seed"], int) or groups["seed"] < 0:
+        raise InputError(f"seed must be a whole number >= 0, got {groups['seed']}")
+    decision: dict[str, Any] = groups["decision"] or {"options": []}
+    names = {"horizon_days": "decision_horizon_days", "draws": "decision_draws"}
+    try:
+        renamed = {names.get(key, key): value for key, value in decision.items()}
+        return LongitudinalSettings(**groups["calibration"], **groups["forecast"], **renamed)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"calibration, forecast, decision: {error}; see conf/config.yaml for their keys") from error
+
+
+def _model(config: DictConfig, domain):
+    return instantiate({**dict(config.model), "domain": domain}, where="model")
+
+
+def _scanned(job, config: DictConfig, described):
+    """A virtual patient made, scanned and sent through the imaging pipeline."""
+    from twinjax.patient import PatientData
+    from twinjax.patient.virtual import generate
+
+    pipeline = instantiate(config.imaging, where="imaging")
     with job.stage("make a virtual patient and scan it (synthetic)"):
         truth = generate(described, job.folder / "raw")
     with job.stage("process and segment the scans"):
-        pipeline = instantiate(config.imaging, where="imaging")
         pipeline.process(job.folder / "raw", job.folder / "processed")
         read = PatientData(described.patient_id, job.folder / "processed")
-        patient = PatientData.from_visits(
+        return PatientData.from_visits(
             read.patient_id, read.visits, read.regimen, read.brain_mask, truth, source="synthetic"
         )
-        log.info("  %s", patient)
-    return patient
 
 
-def _is_virtual(config: DictConfig) -> bool:
-    return "virtual" in config.patient._target_
+def _without_places(node):
+    """A plain configuration without the values of `PLACES`."""
+    if isinstance(node, dict):
+        hidden = {key for key in PLACES if node.get(key) is not None}
+        return {key: "(left out)" if key in hidden else _without_places(value) for key, value in node.items()}
+    return [_without_places(item) for item in node] if isinstance(node, list) else node
 
 
 def _persistent_cache(jax) -> None:

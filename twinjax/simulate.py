@@ -114,12 +114,15 @@ def _simulate(model, regimen, state0, times, start, solver, stepsize_controller,
 
         return jax.lax.cond(active, apply, lambda state: state, state)
 
+    # Without surgery the tissue, and so the operator, is the same throughout.
+    transport = model.transport(None) if regimen.open_tissue(start) is None else None
+
     def stretch(carry, event):
         now, state, recorded, success = carry
         time = cuts[event]
         until = jnp.maximum(time, now)
         state, solved = _solve(
-            model, regimen, state, now, until, solver, stepsize_controller, max_step, adjoint, max_steps
+            model, regimen, transport, state, now, until, solver, stepsize_controller, max_step, adjoint, max_steps
         )
         # Events that are not outputs write to a slot of their own behind the last.
         slot = jnp.where(event < count, event, count)
@@ -133,10 +136,11 @@ def _simulate(model, regimen, state0, times, start, solver, stepsize_controller,
     return Trajectory(times, states, success & finite)
 
 
-def _solve(model, regimen, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps):
+def _solve(model, regimen, transport, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps):
     """The model from `start` to `stop` with no impulse in between; the state and whether it succeeded."""
-    # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
-    transport = model.transport(regimen.open_tissue(start))
+    if transport is None:
+        # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
+        transport = model.transport(regimen.open_tissue(start))
     system = _TreatedTumor(model, regimen, transport)
     duration = stop - start
     if isinstance(solver, StrangSplitting):

@@ -95,9 +95,7 @@ def test_the_same_key_gives_the_same_draws():
 def test_a_prior_median_that_cannot_be_solved_is_refused():
     start = DensityField(jnp.full(line.N, jnp.nan))
     good = line.problem()
-    problem = InverseProblem(
-        good.whole.model, Regimen(), start, good.whole.observation, list(good.data), good.prior
-    )
+    problem = InverseProblem(good.whole.model, Regimen(), start, good.whole.observation, list(good.data), good.prior)
     with pytest.raises(InputError, match="fails at the prior median"):
         LevenbergMarquardt().fit(problem, key=KEY)
 

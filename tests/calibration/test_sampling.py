@@ -1,4 +1,4 @@
-"""NUTS and importance sampling: they agree with each other and with the Laplace approximation, and say when not to be trusted."""
+"""NUTS and importance sampling: they agree with each other and with Laplace, and say when not to be trusted."""
 
 import jax
 import line

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.test_util import check_grads
 
 from twinjax.core.errors import InputError
 from twinjax.model import GompertzGrowth, LogisticGrowth
@@ -63,6 +64,13 @@ def test_rate_and_flow_agree_on_less_than_a_cell(law):
     u, duration, log_kill = jnp.array([1e-3, 1.0]) * SMALLEST_DENSITY, 1e-3, 0.05 * 1e-3
     grown = law.flow(u, duration, 0.1, 1.0, log_kill)
     np.testing.assert_allclose((grown - u) / duration, law.growth(u, 0.1, 1.0) - 0.05 * u, rtol=1e-3)
+
+
+@LAWS
+def test_gradients_of_the_flow(law):
+    """In all arguments, near the singularity of the logistic flow too, against central differences."""
+    for log_kill in (0.3, 1.5 - 1e-7):
+        check_grads(law.flow, (DENSITIES[2:], 30.0, 0.05, 0.9, log_kill), order=1, eps=1e-5, rtol=1e-6, atol=1e-8)
 
 
 @LAWS

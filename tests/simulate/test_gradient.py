@@ -36,10 +36,9 @@ PARAMETERS = {
     "scale of the initial state": 1.1,
 }
 VALUES = jnp.array(list(PARAMETERS.values()))
-LAWS = ("logistic", "gompertz")
 
 
-def loss(values, *, growth="logistic", adjoint=None, state0=STATE0):
+def loss(values, state0, adjoint=None):
     """A weighted sum over both scans of a tumour under fractions and a drug."""
     p = dict(zip(PARAMETERS, values, strict=True))
     model = FisherKPP(
@@ -48,7 +47,6 @@ def loss(values, *, growth="logistic", adjoint=None, state0=STATE0):
         white_grey_ratio=p["white_grey_ratio"],
         proliferation_rate=p["proliferation_rate"],
         carrying_capacity=p["carrying_capacity"],
-        growth=growth,
     )
     fractions = Radiotherapy(
         jnp.stack([p["time of first fraction"], jnp.array(5.0)]),
@@ -67,18 +65,16 @@ def loss(values, *, growth="logistic", adjoint=None, state0=STATE0):
     return jnp.sum(WEIGHTS * states + states**2)
 
 
-# All of one growth law are compiled once for all tests.
-LOSSES = {g: jax.jit(jax.vmap(lambda values, state0, g=g: loss(values, growth=g, state0=state0))) for g in LAWS}
-REVERSE = {
-    g: jax.jit(jax.grad(lambda values, state0, g=g: loss(values, growth=g, state0=state0), (0, 1))) for g in LAWS
-}
+# Compiled once for all tests.
+LOSSES = jax.jit(jax.vmap(loss))
+REVERSE = jax.jit(jax.grad(loss, (0, 1)))
 
 
 @pytest.fixture(scope="module")
 def central_differences():
     steps = jnp.diag(1e-4 * VALUES)
     points = jnp.concatenate([VALUES + steps, VALUES - steps])
-    upper, lower = LOSSES["logistic"](points, jnp.broadcast_to(STATE0, (len(points), *STATE0.shape))).reshape(2, -1)
+    upper, lower = LOSSES(points, jnp.broadcast_to(STATE0, (len(points), *STATE0.shape))).reshape(2, -1)
     return (upper - lower) / (2 * jnp.diag(steps))
 
 
@@ -86,32 +82,30 @@ def central_differences():
 def test_gradients_agree_with_central_differences(central_differences, mode):
     """In every parameter of the model, the fractions and the drug, the times of doses among them."""
     if mode == "forward":
-        gradient = jax.jit(jax.jacfwd(lambda values: loss(values, adjoint=diffrax.ForwardMode())))(VALUES)
+        gradient = jax.jit(jax.jacfwd(lambda values: loss(values, STATE0, diffrax.ForwardMode())))(VALUES)
     else:
-        gradient = REVERSE["logistic"](VALUES, STATE0)[0]
+        gradient = REVERSE(VALUES, STATE0)[0]
     effect = np.abs(np.asarray(gradient * VALUES))
     assert effect.min() > 1e-3 * effect.max(), "a parameter without effect proves nothing"
     np.testing.assert_allclose(gradient, central_differences, rtol=1e-6)
 
 
-@pytest.mark.parametrize("growth", LAWS)
-def test_remainder_of_the_linearisation_is_of_second_order(growth):
+def test_remainder_of_the_linearisation_is_of_second_order():
     """|f(p + h d) - f(p) - h f'(p) d| falls as h², in a random direction of parameters and initial state."""
     values = 0.1 * VALUES * RNG.normal(size=VALUES.size)
     state = STATE0 * RNG.normal(size=STATE0.shape)
     # As many as for the central differences, so that one program serves both.
     steps = np.concatenate([[0.0], 2.0 ** -np.linspace(5, 10, 2 * VALUES.size - 1)])
-    losses = LOSSES[growth](VALUES + steps[:, None] * values, STATE0 + steps[:, None, None] * state)
-    gradient = REVERSE[growth](VALUES, STATE0)
+    losses = LOSSES(VALUES + steps[:, None] * values, STATE0 + steps[:, None, None] * state)
+    gradient = REVERSE(VALUES, STATE0)
     slope = jnp.sum(gradient[0] * values) + jnp.sum(gradient[1] * state)
     remainders = np.abs(losses - losses[0] - steps * slope)[1:]
     order = np.polyfit(np.log(steps[1:]), np.log(remainders), 1)[0]
     assert abs(order - 2) < 0.1, (order, remainders)
 
 
-@pytest.mark.parametrize("growth", LAWS)
-def test_gradients_are_finite_where_there_are_no_cells(growth):
-    parameters, state = REVERSE[growth](VALUES, 0 * STATE0)
+def test_gradients_are_finite_where_there_are_no_cells():
+    parameters, state = REVERSE(VALUES, 0 * STATE0)
     assert np.isfinite(parameters).all()
     assert np.isfinite(state).all()
-    assert np.abs(state).max() > 0.1
+    assert np.abs(state).max() > 0.01

@@ -132,7 +132,7 @@ def test_after_an_operation_the_solve_is_that_of_a_domain_without_the_cavity():
 
 
 def broken(field, value):
-    return eqx.tree_at(lambda model: getattr(model, field), GROWING, jnp.asarray(value))
+    return eqx.tree_at(lambda model: getattr(model, field), GROWING, jnp.asarray(value, float))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Chemotherapy: kill rate, exact exposure and log kill per dose."""
 
+from itertools import pairwise
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -34,14 +36,14 @@ def test_exposure_is_the_integral_of_the_kill_rate(start, duration):
         return 0.3 * np.sum(np.where(t >= times, [1, 2, 0.8] * np.exp(-1.7 * np.maximum(t - times, 0)), 0.0))
 
     edges = [start, *times[(times > start) & (times < stop)], stop]
-    integral = sum(quad(kill, a, b, epsabs=1e-13)[0] for a, b in zip(edges[:-1], edges[1:], strict=True))
+    integral = sum(quad(kill, a, b, epsabs=1e-13)[0] for a, b in pairwise(edges))
     np.testing.assert_allclose(DRUG.exposure(start, stop), integral, atol=1e-11)
 
 
 def test_kill_rate_and_exposure_are_one_curve():
     days = jnp.array([1.0, 3.4, 5.4, 9.0, 12.0])
-    slope = jax.vmap(jax.grad(lambda t: DRUG.exposure(0.0, t)))(days)
-    np.testing.assert_allclose(slope, jax.vmap(DRUG.kill_rate)(days), rtol=1e-12)
+    slope = jax.jit(jax.vmap(jax.grad(lambda t: DRUG.exposure(0.0, t))))(days)
+    np.testing.assert_allclose(slope, [DRUG.kill_rate(t) for t in days], rtol=1e-12)
 
 
 def test_log_kill_of_a_reference_dose():

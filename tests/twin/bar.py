@@ -33,7 +33,7 @@ def problem() -> InverseProblem:
         "whole_tumor": SegmentationObservation(DOMAIN, 0.3),
     }
     data = [
-        Datum(day, name, (START > threshold).ravel().astype(float), everywhere)
+        Datum(day, name, (threshold < START).ravel().astype(float), everywhere)
         for day in (4.0, 8.0)
         for name, threshold in (("core", 0.6), ("whole_tumor", 0.3))
     ]

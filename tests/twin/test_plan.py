@@ -75,10 +75,11 @@ def test_no_density_is_no_plan():
         equal_volume_plan(density, brain, brain)
 
 
-def test_an_empty_standard_gives_an_empty_plan():
+def test_an_empty_standard_is_no_plan():
     brain = np.ones(SHAPE, bool)
-    plan = equal_volume_plan(RNG.uniform(0.1, 1, size=SHAPE), brain, np.zeros(SHAPE, bool))
-    assert not plan.model.any()
+    brain[:3] = False
+    with pytest.raises(InputError, match="standard plan is empty"):
+        equal_volume_plan(RNG.uniform(0.1, 1, size=SHAPE), brain, ~brain)
 
 
 def test_recurrence_coverage():

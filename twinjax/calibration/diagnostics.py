@@ -19,10 +19,12 @@ from twinjax.core.errors import InputError
 def convergence(samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Rank-normalised split R-hat and bulk effective draws of every (chains, draws) (Vehtari et al. 2021)."""
     arviz = _arviz()
-    return {
-        "r_hat": {name: float(arviz.rhat(np.atleast_2d(v))) for name, v in samples.items()},
-        "ess": {name: float(arviz.ess(np.atleast_2d(v))) for name, v in samples.items()},
-    }
+    # Chains that never move have no variance to compare: their R-hat is infinite or NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "r_hat": {name: float(arviz.rhat(np.atleast_2d(v))) for name, v in samples.items()},
+            "ess": {name: float(arviz.ess(np.atleast_2d(v))) for name, v in samples.items()},
+        }
 
 
 def smoothed_weights(log_weights: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, " draws"], float]:

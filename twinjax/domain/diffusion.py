@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 
 class DiffusionOperator(eqx.Module):
@@ -14,15 +14,24 @@ class DiffusionOperator(eqx.Module):
 
     **Fields:** `upper` and `lower`, one array per axis on the grid: D / h² (1/day) of the face towards the
     upper and the lower neighbour. Both are stored, so that one pass over the voxels reads its neighbours
-    contiguously from one padded copy: two to three times the throughput of shifting a flux array.
+    contiguously from one padded copy: two to three times the throughput of shifting a flux array. `scale` multiplies
+    all of them: a calibrated diffusivity then has one tangent, not one per face.
     """
 
     upper: tuple[Float[Array, "*grid"], ...]
     lower: tuple[Float[Array, "*grid"], ...]
+    scale: Float[Array, ""]
 
     @classmethod
-    def create(cls, diffusivity: Float[Array, "*grid"], mask: Bool[Array, "*grid"], spacing: tuple[float, ...]):
-        """From a diffusivity in mm²/day per voxel, the mask and the voxel edges in mm."""
+    def create(
+        cls,
+        diffusivity: Float[Array, "*grid"],
+        mask: Bool[Array, "*grid"],
+        spacing: tuple[float, ...],
+        *,
+        scale: ArrayLike = 1.0,
+    ) -> "DiffusionOperator":
+        """From a diffusivity in mm²/day per voxel (times `scale`), the mask and the voxel edges in mm."""
         inside = jnp.where(mask, diffusivity, 0.0)
         upper, lower = [], []
         for axis, h in enumerate(spacing):
@@ -34,7 +43,7 @@ class DiffusionOperator(eqx.Module):
             mean = jnp.where(wall, 0.0, 2 * here * above / jnp.where(wall, 1.0, total)) / h**2
             upper.append(_pad(mean, axis, 0, 1))
             lower.append(_pad(mean, axis, 1, 0))
-        return cls(tuple(upper), tuple(lower))
+        return cls(tuple(upper), tuple(lower), jnp.asarray(scale, float))
 
     def __call__(self, u: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
         """div(D grad u) in units of u per day."""
@@ -43,13 +52,13 @@ class DiffusionOperator(eqx.Module):
         for axis, (upper, lower) in enumerate(zip(self.upper, self.lower, strict=True)):
             above, below = (_neighbour(padded, axis, start, stop) for start, stop in ((2, None), (0, -2)))
             change = change + upper * (above - u) + lower * (below - u)
-        return change
+        return self.scale * change
 
     @property
     def spectral_radius(self) -> Float[Array, ""]:
         """An upper bound of the largest eigenvalue of -operator (1/day), by Gershgorin's circles."""
         outflow = sum((*self.upper, *self.lower), jnp.zeros(()))
-        return 2 * jnp.max(outflow)
+        return 2 * self.scale * jnp.max(outflow)
 
 
 def _slice(u, axis, start, stop):

@@ -11,10 +11,10 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Posterior, Prior, longitudinal_problem
 from twinjax.calibration.longitudinal import densest_adc, measured_density
-from twinjax.core.config import load_named
+from twinjax.core.config import choices, load_named
 from twinjax.core.errors import InputError
 from twinjax.job.output import Run, provenance
-from twinjax.model import AbstractTumorModel
+from twinjax.model import AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import PatientData, Visit
 from twinjax.patient.virtual import VirtualTruth
 from twinjax.report import KeyFigure, PatientReport, Section, Table, write_report
@@ -53,6 +53,17 @@ LIMITATIONS = (
     "Sensitivities of treatments that this patient has not had are population values.",
 )
 
+# Fields of `LongitudinalSettings` that must be positive, and the keys of the configuration that set them.
+_POSITIVE = {
+    "resolution_mm": "calibration.resolution_mm",
+    "margin_mm": "calibration.margin_mm",
+    "correlation_length_mm": "calibration.correlation_length_mm",
+    "max_step": "calibration.max_step",
+    "horizon_days": "forecast.horizon_days",
+    "interval_days": "forecast.interval_days",
+    "decision_horizon_days": "decision.horizon_days",
+}
+
 
 @dataclass(frozen=True)
 class LongitudinalSettings:
@@ -70,32 +81,51 @@ class LongitudinalSettings:
     decision_draws: int = 60
     options: Sequence[str] = field(default_factory=tuple)
 
-    def check(self, patient: PatientData) -> None:
-        """Refuse what could only fail after hours; `InputError` names the key."""
-        if len(patient.visits) < 2:
+    def __post_init__(self):
+        for name, key in _POSITIVE.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and np.isfinite(value) and value > 0):
+                raise InputError(f"{key} must be a positive number, got {value}")
+        for name, key in (("draws", "forecast.draws"), ("decision_draws", "decision.draws")):
+            if not isinstance(value := getattr(self, name), int) or value < 10:
+                raise InputError(f"{key} must be a whole number of at least 10, for an interval, got {value}")
+        if not (self.until_day is None or isinstance(self.until_day, int | float)):
+            raise InputError(f"calibration.until_day must be a day or null, got {self.until_day}")
+        known = choices("treatment")
+        if isinstance(self.options, str) or len(self.options) == 1:
+            raise InputError(
+                f"decision.options: give two or more names to compare, or decision=null; got {self.options}"
+            )
+        for option in self.options:
+            if option not in known:
+                raise InputError(f"decision.options: '{option}' is unknown; choose from {', '.join(known)}")
+
+    def check(self, days: Sequence[float], model: AbstractTumorModel) -> None:
+        """Refuse settings that do not fit a patient with visits on `days`; `InputError` names the key."""
+        single = isinstance(model, UntimedFisherKPP)
+        if len(days) < 2 and not single:
             raise InputError(
                 "this patient has one visit: choose model=glioblastoma_single_scan prior=glioblastoma_single_scan"
             )
-        last = self.last_calibrated_day(patient)
+        if len(days) > 1 and single:
+            raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")
+        if single:
+            return
+        last = self.last_calibrated_day(days)
         if not self.horizon_days > last:
             raise InputError(
-                f"forecast.horizon_days must lie after the last calibrated visit (day {last:g}), got {self.horizon_days}"
+                f"forecast.horizon_days must lie after the last calibrated visit (day {last:g}), "
+                f"got {self.horizon_days}"
             )
-        if sum(visit.day <= last for visit in patient.visits) < 2:
+        if sum(day <= last for day in days) < 2:
             raise InputError(
-                f"calibration.until_day={self.until_day} leaves fewer than two visits (days {patient.days.tolist()})"
+                f"calibration.until_day={self.until_day} leaves fewer than two of the visits (days {days})"
             )
-        for key in ("resolution_mm", "margin_mm", "max_step", "interval_days", "decision_horizon_days"):
-            if not getattr(self, key) > 0:
-                raise InputError(f"{key} must be positive, got {getattr(self, key)}")
-        for key in ("draws", "decision_draws"):
-            if getattr(self, key) < 10:
-                raise InputError(f"{key} must be at least 10 for an interval, got {getattr(self, key)}")
 
-    def last_calibrated_day(self, patient: PatientData) -> float:
+    def last_calibrated_day(self, days: Sequence[float]) -> float:
         """The day of the last visit that is fitted."""
-        days = [d for d in patient.days.tolist() if self.until_day is None or d <= self.until_day]
-        return float(days[-1]) if days else float("-inf")
+        fitted = [day for day in days if self.until_day is None or day <= self.until_day]
+        return float(fitted[-1]) if fitted else float("-inf")
 
 
 def run_longitudinal(
@@ -115,12 +145,14 @@ def run_longitudinal(
     Files: `report.html`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`, `volumes.csv`,
     `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid.
     """
-    settings.check(patient)
-    last_day = settings.last_calibrated_day(patient)
+    settings.check(patient.days.tolist(), model)
+    last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = {name: load_named("treatment", name) for name in settings.options}
     with run.stage("calibrate on the early visits"):
-        log.info("  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)])
+        log.info(
+            "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
+        )
         common = {
             "margin_mm": settings.margin_mm,
             "correlation_length_mm": settings.correlation_length_mm,
@@ -146,7 +178,9 @@ def run_longitudinal(
             settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws, progress=True
         )
         baseline = patient.visits[0].scan
-        shown = [day for day in patient.days.tolist() if day > 0 and day <= settings.horizon_days] + [settings.horizon_days]
+        shown = sorted(
+            {day for day in patient.days.tolist() if 0 < day < settings.horizon_days} | {settings.horizon_days}
+        )
         for day, mean, spread in zip(
             shown, prediction.at(shown).density_mean, prediction.at(shown).density_std, strict=True
         ):
@@ -303,7 +337,9 @@ def _metric_rows(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     value = float(summary(values))
                     rows.append(_row(f"{title}, {label} against {reference}", value, unit, target, sign, values.size))
         inside = [score[f"{region}_in_interval"] for score in of_it for region in REGIONS]
-        rows.append(_row(f"90 % interval covers volume of {reference}", 100 * np.mean(inside), "%", 90.0, 1, len(inside)))
+        rows.append(
+            _row(f"90 % interval covers volume of {reference}", 100 * float(np.mean(inside)), "%", 90.0, 1, len(inside))
+        )
     for key, title in (("density_concordance", "concordance of cell density with the truth"),):
         values = [score[key] for score in held if key in score]
         if values:
@@ -350,22 +386,25 @@ def _report(
         f"(90 % interval {volume[0]:.1f} to {volume[2]:.1f} mL).",
     ]
     key_figures = [
-        KeyFigure(f"Whole tumour, day {horizon:g}", f"{volume[1]:.1f} mL", f"90 %: {volume[0]:.1f} to {volume[2]:.1f} mL")
+        KeyFigure(
+            f"Whole tumour, day {horizon:g}", f"{volume[1]:.1f} mL", f"90 %: {volume[0]:.1f} to {volume[2]:.1f} mL"
+        )
     ]
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     if held:
         overlap = float(np.mean([score["whole_tumor_dice"] for score in held]))
         inside = [score[f"{region}_in_interval"] for score in held for region in REGIONS]
         summary.append(
-            f"Against the {len(held)} held-out visits the forecast reached a mean Dice of {overlap:.2f} (whole tumour), and "
-            f"{sum(inside)} of {len(inside)} measured volumes lay inside their 90 % interval."
+            f"Against the {len(held)} held-out visits the forecast reached a mean Dice of {overlap:.2f} (whole "
+            f"tumour), and {sum(inside)} of {len(inside)} measured volumes lay inside their 90 % interval."
         )
         key_figures.append(KeyFigure("Forecast Dice, held out", f"{overlap:.2f}", "target 0.85"))
     if comparison is not None:
         chance = comparison.probability_best[comparison.best]
         summary.append(
             f"From day {comparison.decision_day:g} on, {_words(comparison.best)} leaves the smallest tumour on day "
-            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the {len(options)} options compared."
+            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the {len(options)} "
+            "options compared."
         )
         key_figures.append(KeyFigure("Best option", _words(comparison.best), f"in {100 * chance:.0f} % of draws"))
     warnings = posterior_warnings(posterior)
@@ -373,7 +412,7 @@ def _report(
         warnings.append(f"{prediction.failed_draws} forecasts failed in the solver and were left out.")
     first = patient.visits[0].scan
     background = prediction.domain.from_grid(first.images.get("T1CE", next(iter(first.images.values()))), first.affine)
-    maps_at = [d for d in patient.days.tolist() if d > last_day and d <= horizon] + [horizon]
+    maps_at = sorted({day for day in patient.days.tolist() if last_day < day < horizon} | {horizon})
     levels = {"core": posterior.mode.get("core_threshold", 0.6), "oedema": posterior.mode.get("oedema_threshold", 0.3)}
     observed_masks = {
         visit.day: prediction.domain.from_grid(visit.scan.whole_tumor.astype(np.float32), visit.scan.affine) >= 0.5
@@ -415,7 +454,12 @@ def _report(
                 "How good was it",
                 "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the "
                 "truth that it was made with.",
-                [("Overlap at the held-out visits.", score_bars([f"day {d:g}" for d in days], bars, title="Dice", target=0.85))],
+                [
+                    (
+                        "Overlap at the held-out visits.",
+                        score_bars([f"day {d:g}" for d in days], bars, title="Dice", target=0.85),
+                    )
+                ],
                 [metrics_table(cells, "Accuracy at the held-out visits, against the project's targets.")],
             )
         )
@@ -425,7 +469,10 @@ def _report(
             "What the visits say about the parameters. A parameter whose posterior is as wide as its prior has not "
             "been informed by this patient.",
             [
-                ("Posterior (filled) and prior (dashed).", posterior_marginals(posterior, prior_draws=prior_draws, truth=truth, units=posterior.units)),
+                (
+                    "Posterior (filled) and prior (dashed).",
+                    posterior_marginals(posterior, prior_draws=prior_draws, truth=truth, units=posterior.units),
+                ),
                 ("Pairs of parameters.", posterior_pairs(posterior, truth=truth)),
                 ("Draws in their order.", posterior_traces(posterior)),
             ],
@@ -442,10 +489,15 @@ def _report(
         sections.append(
             Section(
                 "Treatment options",
-                f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same draws of the "
-                "posterior, so that differences are those of the treatment alone. Progression: 40 % above the smallest "
-                "volume since the decision (RANO 2.0).",
-                [("Options compared.", option_comparison(named, quantity="whole_tumor_volume_mm3", curves=curves, times=times))],
+                f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
+                "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
+                "above the smallest volume since the decision (RANO 2.0).",
+                [
+                    (
+                        "Options compared.",
+                        option_comparison(named, quantity="whole_tumor_volume_mm3", curves=curves, times=times),
+                    )
+                ],
                 [
                     option_table(named, quantity="whole_tumor_volume_mm3"),
                     _progression_table(comparison),
@@ -454,7 +506,11 @@ def _report(
             )
         )
     sections.append(
-        Section("Where the time went", figures=[("Seconds per stage.", timing_bars(seconds))], tables=[timing_table(seconds)])
+        Section(
+            "Where the time went",
+            figures=[("Seconds per stage.", timing_bars(seconds))],
+            tables=[timing_table(seconds)],
+        )
     )
     synthetic = patient.source == "synthetic"
     return PatientReport(
@@ -472,7 +528,11 @@ def _report(
 
 def _progression_table(comparison: Comparison) -> Table:
     cells = [
-        [_words(r["option"]), round(r["days_to_progression"]), f"{r['ratio_to_best']:.2f} ({r['ratio_lower']:.2f} to {r['ratio_upper']:.2f})"]
+        [
+            _words(r["option"]),
+            round(r["days_to_progression"]),
+            f"{r['ratio_to_best']:.2f} ({r['ratio_lower']:.2f} to {r['ratio_upper']:.2f})",
+        ]
         for r in comparison.rows()
     ]
     columns = ["option", "days to progression, median", "volume relative to the best option (90 % interval)"]
@@ -535,7 +595,7 @@ def _truth_values(patient: PatientData, posterior: Posterior) -> dict[str, float
 
 def _prior_draws(posterior: Posterior, count: int = 2000) -> dict[str, np.ndarray]:
     assert posterior.problem is not None
-    z = np.random.default_rng(0).normal(size=(count, posterior.problem.dimension))
+    z = jax.random.normal(jax.random.key(0), (count, posterior.problem.dimension))
     return {name: np.asarray(v) for name, v in jax.vmap(posterior.problem.prior.values)(z).items()}
 
 

@@ -74,7 +74,7 @@ def run_single_scan(
         write_nifti(run.folder / "density_mean.nii.gz", density, scan.affine)
         run.write_field("density_std.nii.gz", prediction.density_std[0], domain, scan.affine, scan.shape)
     with run.stage("plan and score"):
-        rows = _fit_rows(patient, prediction) + [_coverage_row(patient, prediction, posterior)]
+        rows = [*_fit_rows(patient, prediction), _coverage_row(patient, prediction, posterior)]
         brain = np.asarray(scan.brain_mask, bool)
         standard = patient.extras.get("standard_plan")
         standard = standard_plan(scan.core, brain, scan.spacing) if standard is None else np.asarray(standard, bool)
@@ -167,8 +167,8 @@ def _report(patient, posterior, prediction, plan, recurrence, rows, rates, sourc
     summary = [
         f"A reaction-diffusion tumour was fitted to one scan by {posterior.diagnostics['method']}; the calibration is "
         f"{posterior.diagnostics['verdict']}.",
-        f"The infiltrating front is {posterior.mode['front_width']:.1f} mm wide (90 % interval {low:.1f} to {high:.1f} mm), "
-        f"after a growth length of {posterior.mode['growth_length']:.0f} mm.",
+        f"The infiltrating front is {posterior.mode['front_width']:.1f} mm wide (90 % interval {low:.1f} to {high:.1f} "
+        f"mm), after a growth length of {posterior.mode['growth_length']:.0f} mm.",
     ]
     key_figures = [
         KeyFigure("Front width", f"{posterior.mode['front_width']:.1f} mm", f"90 %: {low:.1f} to {high:.1f} mm"),
@@ -177,10 +177,12 @@ def _report(patient, posterior, prediction, plan, recurrence, rows, rates, sourc
     if recurrence is not None:
         model, standard = (covered[f"recurrence inside the {name}"] for name in ("model plan", "standard 15 mm plan"))
         summary.append(
-            f"At the volume of the standard 15 mm plan, the model's plan holds {model:.2f} % of the later recurrence, the "
-            f"standard plan {standard:.2f} %."
+            f"At the volume of the standard 15 mm plan, the model's plan holds {model:.2f} % of the later recurrence, "
+            f"the standard plan {standard:.2f} %."
         )
-        key_figures.append(KeyFigure("Recurrence inside the model plan", f"{model:.1f} %", f"standard plan {standard:.1f} %"))
+        key_figures.append(
+            KeyFigure("Recurrence inside the model plan", f"{model:.1f} %", f"standard plan {standard:.1f} %")
+        )
     z = np.random.default_rng(0).normal(size=(2000, posterior.problem.dimension))
     prior_draws = {name: np.asarray(v) for name, v in jax.vmap(posterior.problem.prior.values)(z).items()}
     levels = {"core": posterior.mode["core_threshold"], "oedema": posterior.mode["oedema_threshold"]}
@@ -248,12 +250,17 @@ def _report(patient, posterior, prediction, plan, recurrence, rows, rates, sourc
                 Table(
                     ["front speed (mm/day)", "diffusivity (mm²/day)", "proliferation rate (1/day)", "age (days)"],
                     [[round(value, 4) for value in row.values()] for row in rates],
-                    "What the lengths mean at the ends of the published range of front speeds: not informed by the scan.",
+                    "What the lengths mean at the ends of the published range of front speeds: not informed by the "
+                    "scan.",
                 ),
                 diagnostics_table(posterior),
             ],
         ),
-        Section("Where the time went", figures=[("Seconds per stage.", timing_bars(seconds))], tables=[timing_table(seconds)]),
+        Section(
+            "Where the time went",
+            figures=[("Seconds per stage.", timing_bars(seconds))],
+            tables=[timing_table(seconds)],
+        ),
     ]
     return PatientReport(
         title="Glioblastoma digital twin, single scan",

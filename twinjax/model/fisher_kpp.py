@@ -55,12 +55,16 @@ class FisherKPP(AbstractReactionDiffusionModel):
 
     def diffusivity_map(self) -> Float[Array, "*grid"]:
         """D(x) in mm²/day."""
-        tissue = self.domain.white_matter + self.domain.grey_matter / self.white_grey_ratio
-        return self.diffusivity * tissue
+        return self.diffusivity * self._relative_diffusivity()
+
+    def _relative_diffusivity(self) -> Float[Array, "*grid"]:
+        return self.domain.white_matter + self.domain.grey_matter / self.white_grey_ratio
 
     def transport(self, open_tissue):
         mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
-        return DiffusionOperator.create(self.diffusivity_map(), mask, self.domain.spacing)
+        return DiffusionOperator.create(
+            self._relative_diffusivity(), mask, self.domain.spacing, scale=self.diffusivity
+        )
 
     def vector_field(self, t, state, forcing):
         return self.reaction(state, forcing.kill_rate) + forcing.transport(state)

@@ -27,7 +27,8 @@ class Comparison:
     - `final_volume`: option to (draws,) whole-tumour volume (mm³) at the horizon.
     - `days_to_progression`: option to (draws,) days from the decision until the whole-tumour volume is 40 % above its
       smallest since then; capped at the horizon.
-    - `probability_best`: option to the share of draws in which it leaves the smallest volume at the horizon.
+    - `probability_best`: option to the share of draws in which it leaves the smallest volume at the horizon; options
+      that are equal in a draw share it.
     - `best`: the option with the smallest mean log volume at the horizon.
     """
 
@@ -95,7 +96,8 @@ def compare(
     volumes = {name: f.quantities["whole_tumor_volume_mm3"] for name, f in forecasts.items()}
     final = {name: volume[:, -1] for name, volume in volumes.items()}
     stacked = np.stack(list(final.values()))
-    winners = stacked.argmin(axis=0)
+    winners = stacked == stacked.min(axis=0)
+    share = (winners / winners.sum(axis=0)).mean(axis=1)
     best = min(final, key=lambda name: np.log(final[name]).mean())
     return Comparison(
         forecasts,
@@ -104,7 +106,7 @@ def compare(
         horizon_days,
         final,
         {name: _days_to_progression(times, volume) - decision_day for name, volume in volumes.items()},
-        {name: float(np.mean(winners == i)) for i, name in enumerate(final)},
+        dict(zip(final, share.tolist(), strict=True)),
         best,
     )
 

@@ -33,7 +33,7 @@ def standard_plan(core: np.ndarray, brain: np.ndarray, spacing, *, margin_mm: fl
 
 
 def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, standard: np.ndarray) -> TargetPlan:
-    """The voxels of highest `density` inside the brain, as many as `standard` has.
+    """The voxels of highest `density` inside the brain, as many as `standard` has there.
 
     Voxels of the brain without a density of their own (cerebrospinal fluid, which the model excludes) take that of
     the nearest tissue, as a target volume spans them.
@@ -44,11 +44,14 @@ def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, st
         raise InputError("the predicted density is zero everywhere inside the brain")
     nearest = np.asarray(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))
     filled = np.where(brain, density[tuple(nearest)], -np.inf)
-    count = int(np.sum(standard & brain))
+    standard = np.asarray(standard, bool) & brain
+    count = int(standard.sum())
+    if not count:
+        raise InputError("the standard plan is empty inside the brain")
     order = np.argpartition(filled.ravel(), -count)[-count:]
     model = np.zeros(brain.size, bool)
     model[order] = True
-    return TargetPlan(np.asarray(standard, bool), model.reshape(brain.shape) & brain)
+    return TargetPlan(standard, model.reshape(brain.shape))
 
 
 def recurrence_coverage(plan: np.ndarray, recurrence: np.ndarray) -> float:

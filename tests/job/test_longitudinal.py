@@ -1,0 +1,190 @@
+"""The main job from end to end, on a small virtual (synthetic) patient."""
+
+import csv
+import json
+import re
+
+import arviz
+import nibabel
+import numpy as np
+import pytest
+
+from twinjax.calibration import LevenbergMarquardt
+from twinjax.core.config import load_named
+from twinjax.core.errors import InputError
+from twinjax.imaging import ImagingPipeline
+from twinjax.job import LongitudinalSettings, Run, run_longitudinal
+from twinjax.model import FisherKPP
+from twinjax.patient import PatientData
+from twinjax.patient.virtual import VirtualPatient, generate
+
+pytest.importorskip("nilearn")
+pytest.importorskip("monai")
+
+SMALL = VirtualPatient(
+    patient_id="virtual_small",
+    visit_days=(0, 15, 30),
+    core_radius_mm=6.0,
+    diffusivity=0.06,
+    truth_resolution_mm=1.5,
+    field_of_view_mm=52.0,
+)
+SETTINGS = LongitudinalSettings(
+    until_day=15,
+    resolution_mm=4.0,
+    margin_mm=12.0,
+    horizon_days=40,
+    interval_days=10,
+    draws=10,
+    decision_horizon_days=20,
+    decision_draws=10,
+    options=("none", "reirradiation"),
+)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """`(patient, run, results)` of the job."""
+    folder = tmp_path_factory.mktemp("small")
+    truth = generate(SMALL, folder / "raw")
+    ImagingPipeline(["T1", "T1CE", "T2", "FLAIR"]).process(folder / "raw", folder / "processed")
+    read = PatientData("virtual_small", folder / "processed")
+    patient = PatientData.from_visits(
+        read.patient_id, read.visits, read.regimen, read.brain_mask, truth, source="synthetic"
+    )
+    run = Run(folder / "output", stages=5)
+    results = run_longitudinal(
+        run,
+        patient,
+        FisherKPP(patient.brain_mask, resolution_mm=2.0),
+        load_named("prior", "glioblastoma"),
+        LevenbergMarquardt(max_steps=10, draws=200),
+        SETTINGS,
+        solver=load_named("solver", "strang"),
+        seed=1,
+        config="calibrator: laplace",
+    )
+    return patient, run, results
+
+
+def rows(job, name):
+    with open(job[1].folder / name, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_all_files_are_there_and_no_partial_ones(job):
+    fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
+    tables = ["metrics.csv", "parameters.csv", "volumes.csv"]
+    expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
+    assert sorted(path.name for path in job[1].folder.iterdir()) == expected
+
+
+@pytest.mark.parametrize("day", [15, 30, 40])
+def test_densities_lie_on_the_grid_of_the_patient(job, day):
+    scan = job[0].visits[0].scan
+    for kind in ("mean", "std"):
+        image = nibabel.load(job[1].folder / f"density_{kind}_day_{day:04d}.nii.gz")
+        assert image.shape == scan.shape
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+        data = image.get_fdata()
+        assert np.isfinite(data).all() and data.min() >= 0 and 0 < data.max() <= 1
+    mean = nibabel.load(job[1].folder / f"density_mean_day_{day:04d}.nii.gz").get_fdata()
+    # The cells are where the tumour is.
+    inside = job[0].visits[1].scan.core
+    assert mean[inside].mean() > 0.5 > 10 * mean[~job[0].visits[2].scan.whole_tumor].mean()
+
+
+def test_posterior_opens_with_arviz(job):
+    names = [row["parameter"] for row in rows(job, "parameters.csv")]
+    group = arviz.from_netcdf(job[1].folder / "posterior.nc").posterior
+    assert {"diffusivity", "proliferation_rate", "core_threshold"} <= set(names) <= set(group.data_vars)
+    assert dict(group.sizes) == {"chain": 2, "draw": 100}
+    for row in rows(job, "parameters.csv"):
+        assert float(row["lower"]) < float(row["map"]) < float(row["upper"])
+
+
+def test_forecast_of_the_held_out_visit_is_near(job):
+    held = [score for score in job[2]["scores_by_visit"] if score["held_out"]]
+    assert [(score["day"], score["reference"]) for score in held] == [(30.0, "segmentation"), (30.0, "truth")]
+    for score in held:
+        assert 0.6 < score["core_dice"] <= 1 and 0.6 < score["whole_tumor_dice"] <= 1
+        assert score["whole_tumor_center_distance_mm"] < 3
+        assert abs(score["whole_tumor_volume_error"]) < 0.5
+    assert held[1]["density_concordance"] > 0.6
+
+
+def test_metrics_are_finite_and_within_range(job):
+    table = rows(job, "metrics.csv")
+    assert {row["unit"] for row in table} == {"", "%", "mm"}
+    for row in table:
+        assert np.isfinite(float(row["value"])) and int(row["n"]) > 0
+        if "interval covers" in row["metric"]:
+            assert 0 <= float(row["value"]) <= 100
+    assert (
+        json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["metrics"][0]["metric"]
+        == table[0]["metric"]
+    )
+
+
+def test_volumes_grow_inside_their_intervals(job):
+    table = [row for row in rows(job, "volumes.csv") if row["region"] == "whole_tumor"]
+    assert [float(row["day"]) for row in table] == [0, 10, 15, 20, 30, 40]
+    median = [float(row["median_mm3"]) for row in table]
+    assert median == sorted(median)
+    for row in table:
+        order = ("measured_lower_90_mm3", "lower_90_mm3", "median_mm3", "upper_90_mm3", "measured_upper_90_mm3")
+        values = [float(row[name]) for name in order]
+        assert values == sorted(values) and values[0] > 0
+
+
+def test_treatment_shrinks_what_no_treatment_leaves(job):
+    options = {row["option"]: row for row in job[2]["options"]}
+    assert options["reirradiation"]["volume_ml"] < options["none"]["volume_ml"]
+    assert options["reirradiation"]["probability_best"] == 1.0
+
+
+def test_synthetic_is_said(job):
+    assert json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["synthetic"] is True
+    assert "synthetic" in (job[1].folder / "report.html").read_text(encoding="utf-8").lower()
+
+
+def test_report_needs_nothing_from_outside(job):
+    text = (job[1].folder / "report.html").read_text(encoding="utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", text)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert "@import" not in text and "<script src" not in text
+    assert "virtual_small" in text
+
+
+@pytest.mark.parametrize("name", ["results.json", "report.html", "parameters.csv", "metrics.csv"])
+def test_no_path_of_this_machine_in_the_results(job, name):
+    text = (job[1].folder / name).read_text(encoding="utf-8")
+    assert str(job[1].folder.parent) not in text
+    assert str(job[1].folder.parent.parent) not in text
+
+
+def test_every_stage_has_its_time(job):
+    seconds = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["seconds"]
+    assert list(seconds) == list(job[1].seconds) and len(seconds) == job[1].stages
+    assert all(value > 0 for value in seconds.values())
+
+
+DAYS = (0.0, 15.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"until_day": 0}, "calibration.until_day=0"),
+        ({"until_day": -5}, "calibration.until_day=-5"),
+        ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
+    ],
+)
+def test_settings_that_do_not_fit_the_patient(job, changes, message):
+    with pytest.raises(InputError, match=message):
+        LongitudinalSettings(**changes).check(DAYS, FisherKPP(job[0].brain_mask))
+
+
+def test_last_calibrated_day():
+    assert LongitudinalSettings().last_calibrated_day(DAYS) == 30
+    assert LongitudinalSettings(until_day=20).last_calibrated_day(DAYS) == 15

@@ -1,0 +1,72 @@
+"""The folder of a run: stages, files and where the results came from."""
+
+import csv
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from twinjax.core.errors import InputError
+from twinjax.imaging import Scan
+from twinjax.job import Run
+from twinjax.job.output import provenance
+from twinjax.patient import PatientData, Visit
+
+
+def test_stages_are_counted_timed_and_logged(tmp_path, caplog):
+    run = Run(tmp_path / "new" / "folder", stages=2)
+    with caplog.at_level(logging.INFO, "twinjax"):
+        with run.stage("first"):
+            pass
+        with run.stage("second"):
+            pass
+    assert list(run.seconds) == ["first", "second"] and min(run.seconds.values()) >= 0
+    assert [m for m in caplog.messages if m.startswith("[")] == ["[1/2] first", "[2/2] second"]
+
+
+def test_stage_that_fails_is_not_counted(tmp_path):
+    run = Run(tmp_path, stages=1)
+    with pytest.raises(ZeroDivisionError), run.stage("broken"):
+        _ = 1 / 0
+    assert run.seconds == {}
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write to the output folder"):
+        Run(tmp_path / "file" / "folder", stages=1)
+
+
+def test_json_holds_numbers_and_null(tmp_path):
+    run = Run(tmp_path, stages=1)
+    run.write_json(
+        "a.json", {"a": np.float32(0.5), "b": np.asarray([1.0, np.nan]), 3: (np.int64(2), np.bool_(True), "ü")}
+    )
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "a": 0.5,
+        "b": [1.0, None],
+        "3": [2, True, "ü"],
+    }
+
+
+def test_csv_has_the_columns_of_all_rows(tmp_path):
+    run = Run(tmp_path, stages=1)
+    run.write_csv("a.csv", [{"x": 1, "y": "a,b"}, {"x": 2, "z": 0.5}])
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == [{"x": "1", "y": "a,b", "z": ""}, {"x": "2", "y": "", "z": "0.5"}]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv"]
+
+
+def test_provenance_follows_the_images():
+    def patient(value):
+        labels = np.full((2, 2, 2), 3, np.int8)
+        scan = Scan(np.eye(4), {"T1": np.full((2, 2, 2), value, np.float32)}, labels, np.ones((2, 2, 2), bool))
+        return PatientData.from_visits("a", [Visit(0, scan)])
+
+    first, same, other = (provenance("seed: 3", 3, patient(value)) for value in (1.0, 1.0, 2.0))
+    assert first == same
+    assert first["images (SHA-256)"] != other["images (SHA-256)"]
+    assert first["seed"] == 3 and first["configuration"] == "seed: 3"
+    assert "twinjax" in first["versions"] and "jax" in first["versions"]

@@ -1,0 +1,232 @@
+"""The command line: what is wrong with a setting or a file ends in one line and exit code 2, before any work."""
+
+import csv
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import nibabel
+import numpy as np
+import pytest
+
+from twinjax.app import _without_places, main
+from twinjax.imaging import write_nifti
+
+SHAPE = (16, 16, 16)
+AFFINE = np.diag([-2.0, 2.0, 2.0, 1.0])
+
+
+def write_visit(folder: Path, *, radius: float = 4.0, affine=AFFINE, shape=SHAPE) -> None:
+    """A processed visit of a synthetic tumour: a ball of `radius` voxels in a block of white matter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    distance = np.linalg.norm(np.indices(shape) - 7.5, axis=0)
+    arrays = {
+        "T1CE": np.exp(-distance / 4).astype(np.float32),
+        "segmentation": np.select([distance < radius - 1.5, distance < radius], [3, 2]).astype(np.int8),
+        "brain_mask": np.ones(shape, np.int8),
+        "white_matter": np.full(shape, 0.8, np.float32),
+        "grey_matter": np.full(shape, 0.2, np.float32),
+    }
+    for name, array in arrays.items():
+        write_nifti(folder / f"{name}.nii.gz", array, affine)
+
+
+def write_treatment(folder: Path, unit: str = "Gy") -> None:
+    with open(folder / "treatment.csv", "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["day", "modality", "dose", "unit", "drug"], [5, "radiotherapy", 2, unit, ""]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A good processed folder with visits on the days 0 and 30."""
+    for day, radius in ((0, 4.0), (30, 5.0)):
+        write_visit(tmp_path / "patient" / f"day_{day:04d}", radius=radius)
+    write_treatment(tmp_path / "patient")
+    return tmp_path / "patient"
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs the command with arguments that it must refuse; returns its one line."""
+    handlers, level, cache = (
+        logging.root.handlers[:],
+        logging.root.level,
+        jax.config.values["jax_compilation_cache_dir"],
+    )
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["twinjax", f"hydra.run.dir={tmp_path / 'output'}", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        shown = capsys.readouterr()
+        assert caught.value.code == 2
+        lines = shown.err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("twinjax: "), shown.err
+        # Refused at the door: no stage has begun.
+        assert "[1/" not in shown.out
+        assert not list((tmp_path / "output").glob("raw"))
+        return lines[0]
+
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    yield run
+    for handler in set(logging.root.handlers) - set(handlers):
+        handler.close()
+    logging.root.handlers[:], logging.root.level = handlers, level
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("patient=nonsense", ("patient/nonsense", "virtual_glioblastoma", "sbtc_001")),
+        ("calibrator=guess", ("calibrator/guess", "laplace", "nuts")),
+        ("nokey=3", ("nokey",)),
+        ("forecast.horizon=3", ("horizon",)),
+        ("+forecast.horizon=3", ("horizon",)),
+        ("forecast.horizon_days=0", ("forecast.horizon_days", "0")),
+        ("forecast.horizon_days=-10", ("forecast.horizon_days", "-10")),
+        ("forecast.horizon_days=nan", ("forecast.horizon_days", "nan")),
+        ("forecast.horizon_days=soon", ("soon",)),
+        ("forecast.horizon_days=90", ("forecast.horizon_days", "day 95")),
+        ("forecast.draws=-5", ("forecast.draws", "-5")),
+        ("forecast.draws=20.5", ("20.5",)),
+        ("forecast.interval_days=0", ("forecast.interval_days",)),
+        ("calibration.until_day=5", ("calibration.until_day=5", "two")),
+        ("calibration.until_day=late", ("late",)),
+        ("calibration.resolution_mm=-3", ("calibration.resolution_mm", "-3")),
+        ("calibration.max_step=0", ("calibration.max_step",)),
+        ("calibration=3", ("calibration",)),
+        ("decision.options=[none,prayer]", ("decision.options", "prayer", "reirradiation")),
+        ("decision.options=[none]", ("decision.options", "two")),
+        ("decision.options=none", ("decision.options", "two")),
+        ("decision.draws=1", ("decision.draws", "1")),
+        ("decision.horizon_days=0", ("decision.horizon_days",)),
+        ("seed=lucky", ("seed", "lucky")),
+        ("seed=-1", ("seed", "-1")),
+        ("model.resolution_mm=0", ("resolution_mm", "0")),
+        ("model.growth=exponential", ("growth", "logistic")),
+        ("calibrator.proposals=0", ("proposals",)),
+        ("patient.visit_days=[0,60,14]", ("visit_days", "ascending")),
+        ("patient.visit_days=[0,14,14]", ("visit_days", "ascending")),
+        ("patient.visit_days=[-3,14]", ("visit_days",)),
+        ("patient.visit_days=[0]", ("glioblastoma_single_scan",)),
+        ("patient.diffusivity=-0.1", ("diffusivity", "-0.1")),
+        ("model=glioblastoma_single_scan", ("several visits", "model=glioblastoma")),
+        ("patient=folder", ("patient.path",)),
+        ("patient=tumortwin", ("patient.path",)),
+        ("segmentation=segresnet", ("weights",)),
+    ],
+)
+def test_bad_setting_is_refused_at_the_door(refused, argument, words):
+    line = refused(argument)
+    assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize("group", ["model", "prior", "calibrator", "solver", "patient", "imaging"])
+def test_hostile_target_does_not_run(refused, tmp_path, group):
+    line = refused(f"{group}._target_=os.system", f"+{group}.command='touch {tmp_path / 'proof'}'")
+    assert "os.system" in line and "not allowed" in line
+    assert not (tmp_path / "proof").exists()
+
+
+def test_public_data_need_their_folder(refused, monkeypatch, tmp_path):
+    monkeypatch.delenv("TWINJAX_DATA", raising=False)
+    assert "TWINJAX_DATA" in refused("patient=sbtc_001")
+    monkeypatch.setenv("TWINJAX_DATA", str(tmp_path / "nowhere"))
+    assert "nowhere" in refused("patient=sbtc_001")
+
+
+def test_output_folder_that_cannot_be_made(refused, tmp_path):
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in refused(f"hydra.run.dir={tmp_path / 'file' / 'output'}")
+
+
+def truncate(folder):
+    path = folder / "day_0030" / "T1CE.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def no_image(folder):
+    (folder / "day_0000" / "segmentation.nii.gz").write_bytes(b"no image at all")
+
+
+def nan(folder):
+    image = np.zeros(SHAPE, np.float32)
+    image[3, 3, 3] = np.nan
+    # write_nifti refuses to write it.
+    nibabel.save(nibabel.Nifti1Image(image, AFFINE), folder / "day_0030" / "T1CE.nii.gz")
+
+
+def no_segmentation(folder):
+    (folder / "day_0030" / "segmentation.nii.gz").unlink()
+
+
+def outside(folder):
+    target = folder.parent / "elsewhere.nii.gz"
+    (folder / "day_0030" / "T1CE.nii.gz").rename(target)
+    (folder / "day_0030" / "T1CE.nii.gz").symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (truncate, ("T1CE.nii.gz",)),
+        (no_image, ("segmentation.nii.gz",)),
+        (nan, ("T1CE", "NaN")),
+        (no_segmentation, ("segmentation", "day_0030")),
+        (outside, ("T1CE.nii.gz", "leads out")),
+        (lambda f: write_visit(f / "day_0030", affine=AFFINE + 0.5 * np.eye(4, k=3)), ("day 30", "affine")),
+        (lambda f: write_visit(f / "day_0030", shape=(16, 16, 12)), ("day 30", "shape")),
+        (lambda f: write_visit(f / "day_0000", radius=0.0), ("no tumour",)),
+        (lambda f: (f / "day_0030").rename(f / "day_-030"), ("day_-030",)),
+        (lambda f: write_visit(f / "day_00030"), ("more than one visit", "30")),
+        (lambda f: (f / "day_0000").rename(f / "day_0002"), ("day_0002", "day_0000")),
+        (lambda f: write_treatment(f, unit="mSv"), ("treatment.csv line 2", "mSv", "Gy")),
+        (lambda f: (f / "treatment.csv").write_bytes(b"\xff\xfe\x00"), ("treatment.csv", "UTF-8")),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or "-".join(value).replace(" ", "_"),
+)
+def test_bad_file_is_refused(refused, folder, spoil, words):
+    spoil(folder)
+    line = refused("patient=folder", f"patient.path={folder}")
+    assert [word for word in words if word not in line] == []
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment.pop("TWINJAX_DATA", None)
+    run = [sys.executable, "-m", "twinjax", *arguments]
+    return subprocess.run(run, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["patient=nonsense"], ("patient/nonsense", "virtual_glioblastoma")),
+        (["patient=sbtc_001"], ("TWINJAX_DATA",)),
+        (["forecast.horizon_days=soon"], ("forecast.horizon_days", "soon")),
+    ],
+    ids=["unknown_choice", "missing_data", "horizon"],
+)
+def test_the_command_itself_ends_with_one_line_and_code_2(tmp_path, arguments, words):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+
+
+def test_help_lists_the_choices(tmp_path):
+    done = command("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "virtual_glioblastoma" in done.stdout and "importance" in done.stdout
+
+
+def test_places_of_this_machine_stay_out_of_the_results():
+    config = {"patient": {"path": "scans/Jane Doe", "case": "a/b", "parts": [{"weights": "w.pth", "unit": "mm²/day"}]}}
+    kept = {"path": "(left out)", "case": "a/b", "parts": [{"weights": "(left out)", "unit": "mm²/day"}]}
+    assert _without_places(config) == {"patient": kept}
+    assert _without_places({"path": None}) == {"path": None}

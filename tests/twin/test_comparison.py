@@ -1,0 +1,95 @@
+"""`compare`: options under the same draws, so that what differs is the treatment."""
+
+import bar
+import numpy as np
+import pytest
+
+from twinjax.core.errors import InputError
+from twinjax.treatment import Radiotherapy, Regimen
+from twinjax.twin import DigitalTwin, compare
+from twinjax.twin.comparison import _days_to_progression
+
+
+def option(dose: float) -> Regimen:
+    return Regimen((Radiotherapy([0.0, 1.0, 2.0], dose),))
+
+
+OPTIONS = {"weak": option(1.0), "strong": option(6.0), "strong again": option(6.0)}
+
+
+@pytest.fixture(scope="module")
+def twin():
+    posterior = bar.posterior()
+    return DigitalTwin(bar.MODEL, posterior.map_estimate, posterior.credible_interval(0.95))
+
+
+@pytest.fixture(scope="module")
+def comparison(twin):
+    return compare(twin, OPTIONS, decision_day=5.0, horizon_days=30.0, draws=20)
+
+
+def test_more_dose_leaves_less_tumour_in_every_draw(comparison):
+    assert (comparison.final_volume["strong"] < comparison.final_volume["weak"]).all()
+    assert comparison.best == "strong"
+    strong, weak = (np.median(comparison.days_to_progression[name]) for name in ("strong", "weak"))
+    assert strong >= weak
+
+
+def test_the_same_option_twice_gives_the_same_volumes(comparison):
+    np.testing.assert_array_equal(comparison.final_volume["strong"], comparison.final_volume["strong again"])
+    rows = {row["option"]: row for row in comparison.rows()}
+    for key in ("ratio_lower", "ratio_to_best", "ratio_upper"):
+        assert rows["strong again"][key] == 1.0
+        assert rows["weak"][key] > 1.0
+
+
+def test_probabilities_sum_to_one_and_equals_share(comparison):
+    assert sum(comparison.probability_best.values()) == pytest.approx(1)
+    assert comparison.probability_best == pytest.approx({"weak": 0.0, "strong": 0.5, "strong again": 0.5})
+
+
+def test_rows_are_ordered_and_in_ml(comparison):
+    rows = comparison.rows(0.8)
+    assert [row["option"] for row in rows] == ["strong", "strong again", "weak"]
+    for row in rows:
+        volume = comparison.final_volume[row["option"]] / 1000
+        assert row["volume_ml"] == pytest.approx(np.median(volume))
+        assert row["volume_lower_ml"] == pytest.approx(np.quantile(volume, 0.1))
+        assert row["volume_upper_ml"] == pytest.approx(np.quantile(volume, 0.9))
+        assert row["probability_best"] == comparison.probability_best[row["option"]]
+
+
+def test_burden_is_what_is_still_to_be_given(comparison):
+    (row,) = comparison.burden["strong"]
+    assert row["treatment"] == "radiotherapy"
+    assert row["fractions"] == 3
+    assert row["total_dose_gy"] == pytest.approx(18)
+    assert (row["first_day"], row["last_day"]) == (5.0, 7.0)
+
+
+def test_what_was_given_before_the_decision_acts_in_every_option(twin, comparison):
+    """The past differs by the dose of day 2; what was planned for later does not count."""
+    never = Regimen((Radiotherapy([2.0, 20.0], [0.0, 10.0]),))
+    other = compare(twin, OPTIONS, decision_day=5.0, horizon_days=30.0, draws=20, given=never)
+    assert (other.final_volume["strong"] > comparison.final_volume["strong"]).all()
+    assert comparison.forecasts["weak"].times.tolist() == [5.0, 12.0, 19.0, 26.0, 30.0]
+
+
+def test_one_option_or_no_time_is_no_comparison(twin):
+    with pytest.raises(InputError, match="at least two treatment options, got \\['weak'\\]"):
+        compare(twin, {"weak": OPTIONS["weak"]}, decision_day=5.0, horizon_days=30.0)
+    with pytest.raises(InputError, match=r"horizon \(day 5\) must lie after the decision \(day 5\)"):
+        compare(twin, OPTIONS, decision_day=5.0, horizon_days=5.0)
+
+
+def test_progression_is_40_percent_above_the_smallest_volume():
+    times = np.array([0.0, 7.0, 14.0, 21.0])
+    volume = np.array(
+        [
+            [10.0, 13.9, 14.0, 20.0],
+            [10.0, 5.0, 6.9, 7.0],
+            [10.0, 9.0, 8.0, 7.0],
+            [10.0, 13.0, 12.0, 13.0],
+        ]
+    )
+    assert _days_to_progression(times, volume).tolist() == [14.0, 21.0, 21.0, 21.0]
