@@ -34,7 +34,7 @@ _LAZY = {
     "Visit": ("twinjax.patient", "Visit"),
     "simulate": ("twinjax.simulate", "simulate"),
 }
-__all__ = sorted(_LAZY)
+__all__ = list(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -96,7 +96,7 @@ def test_a_model_with_a_clock_is_refused(tmp_path):
         run_single_scan(
             Run(tmp_path, stages=4),
             ball,
-            FisherKPP(ball.brain_mask),  # pyright: ignore
+            FisherKPP(ball.brain_mask),
             load_named("prior", "glioblastoma_single_scan"),
             LevenbergMarquardt(),
         )

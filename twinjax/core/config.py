@@ -52,8 +52,8 @@ def load_named(group: str, name: str, **overrides: Any) -> Any:
     where = f"{group}/{name}"
     node = OmegaConf.load(conf_dir() / group / f"{name}.yaml")
     # A file of package _global_ holds its group's node under the group's name, beside overrides of other groups.
-    node = node[group] if group in node and "_target_" not in node else node
     assert isinstance(node, DictConfig)
+    node = node[group] if group in node and "_target_" not in node else node
     for key in overrides:
         node.pop(key, None)
     return instantiate({**_plain(node, where), **overrides}, where=where)

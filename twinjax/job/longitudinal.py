@@ -573,8 +573,8 @@ def _truth_stack(patient: PatientData, prediction: Forecast, days) -> np.ndarray
     if not isinstance(patient.truth, VirtualTruth):
         return None
     known = set(patient.truth.config.visit_days)
-    empty = np.zeros(prediction.domain.shape, np.float32)
-    return np.stack([_truth_density(patient.truth, d, prediction.domain) if d in known else empty for d in days])
+    unknown = np.full(prediction.domain.shape, np.nan, np.float32)
+    return np.stack([_truth_density(patient.truth, d, prediction.domain) if d in known else unknown for d in days])
 
 
 def _truth_values(patient: PatientData, posterior: Posterior) -> dict[str, float] | None:

@@ -1,6 +1,7 @@
 """One scan: front width and growth length, the equal-volume radiotherapy plan and its score, report."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import diffrax
@@ -11,7 +12,7 @@ from twinjax.calibration import AbstractCalibrator, Posterior, Prior, single_sca
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.output import Run, provenance
-from twinjax.model import UntimedFisherKPP
+from twinjax.model import AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import PatientData
 from twinjax.report import KeyFigure, PatientReport, Section, Table, write_report
 from twinjax.report.anatomy import density_maps, plan_overlay, scan_overview
@@ -34,7 +35,7 @@ LIMITATIONS = (
 def run_single_scan(
     run: Run,
     patient: PatientData,
-    model: UntimedFisherKPP,
+    model: AbstractTumorModel,
     prior: Prior,
     calibrator: AbstractCalibrator,
     *,
@@ -162,6 +163,7 @@ def _report(patient, posterior, prediction, plan, recurrence, rows, rates, sourc
     if image is None:
         image = scan.brain_mask.astype(np.float32)
     background = prediction.domain.from_grid(image, scan.affine)
+    whole = prediction.domain.from_grid(scan.whole_tumor.astype(np.float32), scan.affine) >= 0.5
     low, high = posterior.credible_interval(0.9)["front_width"]
     covered = {row["metric"]: row["value"] for row in rows}
     summary = [
@@ -200,12 +202,10 @@ def _report(patient, posterior, prediction, plan, recurrence, rows, rates, sourc
                 (
                     "Density and its uncertainty; the dotted contour is the segmented whole tumour.",
                     density_maps(
-                        prediction,
+                        replace(prediction, times=np.asarray([patient.visits[0].day])),
                         background,
                         thresholds=levels,
-                        observed={
-                            1.0: prediction.domain.from_grid(scan.whole_tumor.astype(np.float32), scan.affine) >= 0.5
-                        },
+                        observed={patient.visits[0].day: whole},
                     ),
                 )
             ],

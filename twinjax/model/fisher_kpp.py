@@ -62,9 +62,7 @@ class FisherKPP(AbstractReactionDiffusionModel):
 
     def transport(self, open_tissue):
         mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
-        return DiffusionOperator.create(
-            self._relative_diffusivity(), mask, self.domain.spacing, scale=self.diffusivity
-        )
+        return DiffusionOperator.create(self._relative_diffusivity(), mask, self.domain.spacing, scale=self.diffusivity)
 
     def vector_field(self, t, state, forcing):
         return self.reaction(state, forcing.kill_rate) + forcing.transport(state)

@@ -156,7 +156,7 @@ def density_maps(
     - `background`: (X, Y, Z) anatomy on the forecast's domain.
     - `thresholds`: density at which up to two regions become visible, for example `{"core": 0.6, "oedema": 0.2}`;
       the first is outlined solid, the second dashed. The pictures show 30 mm around the lowest.
-    - `truth`: (T, X, Y, Z) density at the forecast's times (synthetic patients).
+    - `truth`: (T, X, Y, Z) density at the forecast's times (synthetic patients); NaN on days without.
     - `observed`: day to segmented whole tumour (X, Y, Z) bool, dotted on the column of that day.
     - `columns`: at most so many of the forecast's times are shown, evenly chosen, the last one included.
     """
@@ -167,12 +167,13 @@ def density_maps(
     region = region if region.any() else np.asarray(background) != 0
     view = AxialView.through(region, affine, frame=region, margin_mm=30.0)
     lines = list(zip(thresholds.items(), LEVEL_LINES, strict=False))
-    legend = {f"{name} (density {level:g})": line for (name, level), line in lines}
+    legend = {f"{name} (density {level:.2g})": line for (name, level), line in lines}
     fields = {"mean density": forecast.density_mean, "uncertainty (s.d.)": forecast.density_std}
     if truth is not None:
         fields["synthetic truth"] = truth
     height = 1.75 * view.height_over_width(background) * len(fields)
-    figure = Figure(figsize=(1.75 * len(chosen) + 1.2, height + 0.75))
+    # The legend needs some width, however few the columns.
+    figure = Figure(figsize=(max(5.6, 1.75 * len(chosen) + 1.2), height + 0.75))
     panels = figure.subplots(len(fields), len(chosen), squeeze=False)
     for row, (title, field) in enumerate(fields.items()):
         uncertain = field is forecast.density_std
@@ -181,6 +182,9 @@ def density_maps(
         for panel, time in zip(panels[row], chosen, strict=True):
             show_anatomy(panel, view, background)
             values = view.cut(field[time])
+            if np.isnan(values).any():
+                panel.text(0.5, 0.5, "not known", transform=panel.transAxes, color="white", ha="center", fontsize=8)
+                continue
             opacity = 0.8 * np.clip(values / (0.15 * top), 0, 1)
             panel.imshow(values, vmin=0, vmax=top, cmap=cmap, alpha=opacity, aspect=view.aspect)
             for (_, level), line in [] if uncertain else lines:
