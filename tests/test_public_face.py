@@ -109,7 +109,7 @@ def test_a_monai_inferer_takes_the_images_as_they_are(names):
     from monai.networks.nets.segresnet import SegResNet
 
     torch.manual_seed(0)
-    segmentor = SegResNet(init_filters=4, in_channels=4, out_channels=3, blocks_down=(1, 1), blocks_up=(1,)).eval()
+    segmentor = SegResNet(init_filters=8, in_channels=4, out_channels=3, blocks_down=(1, 1), blocks_up=(1,)).eval()
     inferer = SlidingWindowInferer(roi_size=(32, 32, 32), overlap=0.0)
     with torch.inference_mode():
         logits = inferer(names["processed"]["imaging"], segmentor)
