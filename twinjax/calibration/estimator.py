@@ -6,9 +6,9 @@ import jax
 import numpyro.distributions as dist
 
 from twinjax.calibration.calibrator import AbstractCalibrator
+from twinjax.calibration.importance import ImportanceSampler
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem
-from twinjax.calibration.nuts import NoUTurnSampler
 from twinjax.calibration.posterior import Posterior, Summary
 from twinjax.calibration.prior import Prior
 from twinjax.core.config import load_named
@@ -26,8 +26,9 @@ ALIASES = {"diffusion": "diffusivity", "proliferation": "proliferation_rate"}
 class ParameterEstimator:
     """Growth parameters from two scans.
 
-    `model_type` is a key of `MODEL_TYPES`; `optimization` is `"bayesian"` (NUTS) or `"gradient"`
-    (Levenberg-Marquardt with a Laplace approximation).
+    `model_type` is a key of `MODEL_TYPES`; `optimization` is `"bayesian"` (importance sampling from the
+    Laplace approximation) or `"gradient"` (Levenberg-Marquardt and the Laplace approximation itself). A
+    `calibrator` of your own, such as `NoUTurnSampler`, replaces either.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ParameterEstimator:
             raise InputError(f"model_type '{model_type}' is unknown; choose one of {', '.join(MODEL_TYPES)}")
         if optimization not in METHODS:
             raise InputError(f"optimization '{optimization}' is not available; choose one of {', '.join(METHODS)}")
-        default = NoUTurnSampler() if optimization == "bayesian" else LevenbergMarquardt()
+        default = ImportanceSampler() if optimization == "bayesian" else LevenbergMarquardt()
         self.model_type, self.resolution_mm, self.calibrator = model_type, resolution_mm, calibrator or default
 
     def estimate(
@@ -77,7 +78,10 @@ class ParameterEstimator:
 
 
 class BayesianCalibration:
-    """The posterior of a patient by NUTS, on a grid coarse enough to be quick.
+    """The posterior of a patient, `n_samples` draws of it, on a grid coarse enough to be quick.
+
+    The method is importance sampling from the Laplace approximation, whose diagnostics say whether it may be
+    trusted for this patient; a `calibrator` of your own, such as `NoUTurnSampler`, replaces it.
 
     Sampling runs at `resolution_mm` or the model's own voxel edge, whichever is larger; the posterior is then
     attached to the problem on the model's grid, where a twin forecasts. What the coarser grid costs shows in the
@@ -95,7 +99,7 @@ class BayesianCalibration:
         calibrator: AbstractCalibrator | None = None,
         seed: int = 0,
     ):
-        self.calibrator = calibrator or NoUTurnSampler(samples=n_samples)
+        self.calibrator = calibrator or ImportanceSampler(draws=n_samples)
         self.seed = seed
         prior = prior or default_prior()
         self.problem = longitudinal_problem(patient, model, prior)
