@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,12 @@ def test_warnings_come_from_missing_convergence_and_failed_solves():
     assert len(warned) == 2
     assert "not converged" in warned[0] and warned[0].endswith("R-hat 1.31.")
     assert "failed for 3 draws" in warned[1]
+
+
+def test_a_mode_far_out_in_the_prior_is_pointed_out():
+    posterior = replace(make_posterior(), z_map=np.array([-2.6, 2.4]))
+    (warned,) = tables.posterior_warnings(posterior)
+    assert "diffusivity" in warned and "sensitivity" not in warned
 
 
 def test_options_are_listed_best_first():

@@ -89,8 +89,13 @@ def diagnostics_table(posterior: Posterior, caption: str = "Can the calibration 
     return Table(["check", "found", "wanted", "met"], rows, caption)
 
 
+# Prior standard deviations from the prior's centre beyond which a mode contradicts it: 1 in 80 under the prior.
+PRIOR_CONFLICT = 2.5
+
+
 def posterior_warnings(posterior: Posterior) -> list[str]:
-    """Sentences for the report's banner; empty where the calibration converged and no solve failed."""
+    """Sentences for the report's banner; empty where the calibration converged, no solve failed, and the mode is
+    where the prior expects it."""
     found = posterior.diagnostics
     warnings, failures = [], int(found.get("solver_failures", 0))
     if not found.get("converged", False):
@@ -98,6 +103,12 @@ def posterior_warnings(posterior: Posterior) -> list[str]:
         warnings.append(f"The calibration has not converged: do not use its numbers. {verdict}".strip())
     if failures:
         warnings.append(f"The tumour simulation failed for {failures} draws: the intervals leave them out.")
+    far = [name for name, z in zip(posterior.names, posterior.z_map, strict=True) if abs(z) > PRIOR_CONFLICT]
+    if far:
+        warnings.append(
+            f"Data and prior disagree about {', '.join(far).replace('_', ' ')} (the mode lies more than "
+            f"{PRIOR_CONFLICT:g} standard deviations out): the model may not fit this patient."
+        )
     return warnings
 
 
