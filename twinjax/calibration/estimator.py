@@ -36,7 +36,7 @@ class ParameterEstimator:
         model_type: str = "reaction_diffusion",
         optimization: str = "bayesian",
         *,
-        resolution_mm: float = 3.0,
+        resolution_mm: float = 2.0,
         calibrator: AbstractCalibrator | None = None,
     ):
         if model_type not in MODEL_TYPES:
@@ -95,7 +95,7 @@ class BayesianCalibration:
         n_samples: int = 1000,
         *,
         prior: Prior | None = None,
-        resolution_mm: float = 3.0,
+        resolution_mm: float = 2.0,
         calibrator: AbstractCalibrator | None = None,
         seed: int = 0,
     ):

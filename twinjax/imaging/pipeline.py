@@ -1,8 +1,10 @@
 """`ImagingPipeline`: from the raw images of a patient to segmented scans on one grid."""
 
 import logging
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,7 +176,7 @@ class ImagingPipeline:
         if baseline is not None and self.registration == "rigid":
             motion = _motion(baseline, images)
         images |= {name: _check_quantity(name, raw[name]) for name in QUANTITATIVE if name in raw}
-        on_grid = {name: _onto(image, grid, motion) for name, image in images.items()}
+        on_grid = dict(zip(images, _in_parallel(lambda image: _onto(image, grid, motion), images.values()), strict=True))
         maps = {name: _onto(raw[name], grid, motion, order=0) for name in MAPS[:2] if name in raw}
         for name in TISSUE:
             if name in raw:
@@ -320,5 +322,10 @@ def _write_visit(scan: Scan, folder: Path) -> None:
     arrays = {**scan.images, **{name: getattr(scan, name) for name in MAPS}}
     for name in set(ALIASES) - set(arrays):
         (folder / f"{name}.nii.gz").unlink(missing_ok=True)
-    for name, array in arrays.items():
-        write_nifti(folder / f"{name}.nii.gz", array, scan.affine)
+    _in_parallel(lambda name: write_nifti(folder / f"{name}.nii.gz", arrays[name], scan.affine), arrays)
+
+
+def _in_parallel(function: Callable, items: Iterable) -> list:
+    """`function` of every item, in threads: resampling and compression leave Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, items))

@@ -37,7 +37,7 @@ class StrangSplitting(diffrax.AbstractSolver):
     bound. The `args` of the solve must be an `AbstractSplitSystem`.
     """
 
-    stages: int = eqx.field(static=True, default=3)
+    stages: int = eqx.field(static=True, default=2)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation

@@ -1,5 +1,6 @@
 """`Forecast`: where the tumour will be, and how sure we are."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -97,9 +98,9 @@ def forecast(
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
     tumor = _box_for(whole, problem, z_map, times)
+    shape = (len(times), *tumor.model.domain.shape)
     regions = [name for name in REGIONS if name in whole.observation]
-    shape = (len(times), *tumor.model.domain.shape) if fields else (len(times),)
-    sums = {name: np.zeros(shape, np.float32) for name in ("density", "square", *regions)}
+    sums = {name: jnp.zeros(shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
     rows, failed = [], 0
     for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0):
         density, thresholds, quantities, success = _one(tumor, problem, jnp.asarray(z), jnp.asarray(times))
@@ -108,25 +109,31 @@ def forecast(
             continue
         rows.append({name: np.asarray(value) for name, value in quantities.items()})
         if fields:
-            density = np.asarray(density, np.float32)
-            sums["density"] += density
-            sums["square"] += density**2
-            for name in regions:
-                sums[name] += density > float(thresholds[name])
+            sums = _add(sums, density, thresholds)
     if failed > 0.1 * len(draws):
         raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
-    count = len(rows)
-    mean = sums["density"] / count
+    # Without fields the maps have no voxels.
+    empty = np.zeros((len(times),), np.float32)
+    mean = {name: np.asarray(sums[name]) / len(rows) if fields else empty for name in ("density", "square", *regions)}
     return Forecast(
         times,
-        mean,
-        np.sqrt(np.maximum(sums["square"] / count - mean**2, 0)),
-        {name: sums[name] / count for name in regions},
+        mean["density"],
+        np.sqrt(np.maximum(mean["square"] - mean["density"] ** 2, 0)),
+        {name: mean[name] for name in regions},
         {name: np.stack([row[name] for row in rows]) for name in rows[0]},
         tumor.model.domain,
         volume_noise,
         failed,
     )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(sums, density, thresholds):
+    """The sums of a draw more: compiled, as a pass of NumPy over every day's maps costs as much as the solve."""
+    density = density.astype(jnp.float32)
+    added = {"density": density, "square": density**2}
+    added |= {name: (density > threshold).astype(jnp.float32) for name, threshold in thresholds.items()}
+    return {name: total + added[name] for name, total in sums.items()}
 
 
 def visibility_threshold(tumor: Tumor, region: str) -> Array:
