@@ -4,7 +4,7 @@ import gzip
 import io
 import logging
 import os
-import tempfile
+import uuid
 import zlib
 from dataclasses import dataclass
 from itertools import product
@@ -101,13 +101,13 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path
     content = image.to_bytes()
     if path.name.endswith(".gz"):
         content = gzip.compress(content, compresslevel=1, mtime=0)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial_")
+    # Not by `tempfile`, whose files only their owner may read.
+    partial = path.with_name(f".partial_{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        partial.write_bytes(content)
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     return path
 
