@@ -176,7 +176,9 @@ class ImagingPipeline:
         if baseline is not None and self.registration == "rigid":
             motion = _motion(baseline, images)
         images |= {name: _check_quantity(name, raw[name]) for name in QUANTITATIVE if name in raw}
-        on_grid = dict(zip(images, _in_parallel(lambda image: _onto(image, grid, motion), images.values()), strict=True))
+        on_grid = dict(
+            zip(images, _in_parallel(lambda image: _onto(image, grid, motion), images.values()), strict=True)
+        )
         maps = {name: _onto(raw[name], grid, motion, order=0) for name in MAPS[:2] if name in raw}
         for name in TISSUE:
             if name in raw:
