@@ -183,11 +183,11 @@ def test_a_folder_with_dates(tmp_path):
         ((), "has no visit folders"),
         (("day_0000", "2024-03-01"), "mixes day_NNNN and dates"),
         (("day_0000", "followup"), "folder 'followup' is no visit"),
-        (("2024-03-01", "2024-13-01"), "folder '2024-13-01' is no visit"),
+        (("2024-03-01", "2024-13-01"), "folder '2024-13-01' is no calendar date"),
         (("20240301",), "is no visit"),
         (("day_0000", "day_-007"), "visit folder 'day_-007'"),
         (("day_0000", "day_x"), "visit folder 'day_x'"),
-        (("day_0000", "day_0014", "day_14"), "more than one visit on day"),
+        (("day_0000", "day_0014", "day_14"), "name the same day"),
         (("day_0003", "day_0014"), "the first visit is day_0003"),
     ],
 )

@@ -7,14 +7,13 @@
 A folder with image files and no visit folders is one visit on day 0. Other subfolders are left alone.
 """
 
-import datetime
 import logging
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.nifti import SUFFIXES
+from twinjax.imaging.visit_folder import visit_folders
 
 logger = logging.getLogger("twinjax")
 
@@ -50,36 +49,14 @@ def raw_visits(patient_dir: str | Path) -> list[RawVisit]:
     root = Path(patient_dir)
     if not root.is_dir():
         raise InputError(f"patient_dir: the folder '{root}' does not exist")
-    days: dict[str, float] = {}
-    dates: dict[str, datetime.date] = {}
-    ignored = 0
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if re.fullmatch(r"day_\d+", folder.name):
-            days[folder.name] = float(folder.name[4:])
-        elif re.fullmatch(r"\d{4}-\d{2}-\d{2}", folder.name):
-            try:
-                dates[folder.name] = datetime.date.fromisoformat(folder.name)
-            except ValueError:
-                raise InputError(f"visit folder '{folder.name}' is no calendar date; write it as 2024-03-01") from None
-        elif folder.name.startswith("day"):
-            raise InputError(f"visit folder '{folder.name}': write day_ and the days since baseline, as in day_0030")
-        else:
-            ignored += 1
-    if days and dates:
-        raise InputError(f"'{root.name}' mixes day_NNNN and dates ({next(iter(dates))}); name all visits one way")
-    days |= {name: float((date - min(dates.values())).days) for name, date in dates.items()}
-    if ignored:
-        logger.info("%d subfolders are no visits and are left alone", ignored)
-    if not days:
+    found = visit_folders(root)
+    if found.other:
+        logger.info("left alone, being no visits: %s", ", ".join(found.other))
+    if not found.days:
         if not any(p.name.lower().endswith(SUFFIXES) for p in root.iterdir()):
             raise InputError(f"'{root.name}' has no visit folders (day_0000, ... or 2024-03-01, ...) and no images")
         return [RawVisit(0.0, root, "day_0000")]
-    ordered = sorted(days, key=lambda name: days[name])
-    if len(set(days.values())) < len(days):
-        raise InputError(f"'{root.name}': two visit folders name the same day ({', '.join(ordered)}); merge them")
-    if days[ordered[0]] != 0:
-        raise InputError(f"the first visit is {ordered[0]}; days count from the baseline, so it must be day_0000")
-    return [RawVisit(days[name], _inside(root / name, root), name) for name in ordered]
+    return [RawVisit(day, _inside(root / name, root), name) for name, day in found.days.items()]
 
 
 def find_files(folder: Path, root: Path) -> dict[str, Path]:

@@ -11,13 +11,13 @@ Visits are named `day_NNNN` from `day_0000`, the baseline, or by calendar date (
 
 import datetime
 import logging
-import re
 from pathlib import Path
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
+from twinjax.imaging.visit_folder import visit_folders
 from twinjax.patient.reading import GridReader, inside, require_folder
-from twinjax.patient.visit import Visit, check_order
+from twinjax.patient.visit import Visit
 
 logger = logging.getLogger(__name__)
 
@@ -32,36 +32,14 @@ def read_visits(imaging_dir: str | Path | None) -> tuple[tuple[Visit, ...], date
     of one visit on different grids.
     """
     root = require_folder(imaging_dir, "imaging_dir")
-    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
+    found = visit_folders(root)
+    if found.other:
+        raise InputError(
+            f"folder '{found.other[0]}' is no visit: name it day_NNNN or by date (2024-03-01), or move it elsewhere"
+        )
+    if not found.days:
         raise InputError(f"'{root.name}' has no visit folders (day_0000, day_0030, ... or 2024-03-01, ...)")
-    numbered = {name: _day_number(name) for name in names if name.startswith("day_")}
-    dated = {name: _date(name) for name in names if name not in numbered}
-    if numbered and dated:
-        raise InputError(f"'{root.name}' mixes day_NNNN and dates ({next(iter(dated))}); name all visits one way")
-    baseline_date = min(dated.values()) if dated else None
-    days = {name: float((date - dated[names[0]]).days) for name, date in dated.items()} or numbered
-    ordered = sorted(days, key=lambda name: days[name])
-    check_order([days[name] for name in ordered], f"'{root.name}'")
-    if days[ordered[0]] != 0:
-        raise InputError(f"the first visit is {ordered[0]}; days count from the baseline, so it must be day_0000")
-    return tuple(Visit(days[name], _read_scan(root, name)) for name in ordered), baseline_date
-
-
-def _day_number(name: str) -> float:
-    match = re.fullmatch(r"day_(\d+)", name)
-    if match is None:
-        raise InputError(f"visit folder '{name}': write day_ and the days since baseline (>= 0), as in day_0030")
-    return float(match[1])
-
-
-def _date(name: str) -> datetime.date:
-    try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", name):
-            raise ValueError
-        return datetime.date.fromisoformat(name)
-    except ValueError:
-        raise InputError(f"folder '{name}' is no visit: name it day_NNNN or by date (2024-03-01), or move it") from None
+    return tuple(Visit(day, _read_scan(root, name)) for name, day in found.days.items()), found.baseline_date
 
 
 def _read_scan(root: Path, name: str) -> Scan:
