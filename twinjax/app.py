@@ -72,7 +72,7 @@ def run(config: DictConfig) -> dict:
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described = instantiate(config.patient, where="patient")
     virtual = isinstance(described, VirtualPatient)
-    settings.check(described.visit_days if virtual else described.days.tolist(), model)
+    settings.check(described.visit_days if virtual else described.days.tolist(), model, parts["prior"])
     compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
     job = Run(folder, stages=4 + 2 * virtual + compares)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))

@@ -183,7 +183,7 @@ DAYS = (0.0, 15.0, 30.0)
 )
 def test_settings_that_do_not_fit_the_patient(job, changes, message):
     with pytest.raises(InputError, match=message):
-        LongitudinalSettings(**changes).check(DAYS, FisherKPP(job[0].brain_mask))
+        LongitudinalSettings(**changes).check(DAYS, FisherKPP(job[0].brain_mask), load_named("prior", "glioblastoma"))
 
 
 def test_last_calibrated_day():

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import diffrax
@@ -100,7 +100,7 @@ class LongitudinalSettings:
             if option not in known:
                 raise InputError(f"decision.options: '{option}' is unknown; choose from {', '.join(known)}")
 
-    def check(self, days: Sequence[float], model: AbstractTumorModel) -> None:
+    def check(self, days: Sequence[float], model: AbstractTumorModel, prior: Prior) -> None:
         """Refuse settings that do not fit a patient with visits on `days`; `InputError` names the key."""
         single = isinstance(model, UntimedFisherKPP)
         if len(days) < 2 and not single:
@@ -109,6 +109,14 @@ class LongitudinalSettings:
             )
         if len(days) > 1 and single:
             raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")
+        for parameter in prior.parameters:
+            for path in parameter.where:
+                group, name, *_ = path.split(".")
+                if group == "model" and name not in {field.name for field in fields(model)}:
+                    raise InputError(
+                        f"the prior of {parameter.name} sets '{path}', which {type(model).__name__} does not have; "
+                        "choose the prior that goes with the model, such as model=glioblastoma prior=glioblastoma"
+                    )
         if single:
             return
         last = self.last_calibrated_day(days)
@@ -145,7 +153,7 @@ def run_longitudinal(
     Files: `report.html`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`, `volumes.csv`,
     `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid.
     """
-    settings.check(patient.days.tolist(), model)
+    settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = {name: load_named("treatment", name) for name in settings.options}
