@@ -13,6 +13,10 @@ from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Fo
 from twinjax.solver import AbstractSplitSystem, StrangSplitting
 from twinjax.treatment import Regimen
 
+# States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
+# clearing that memory at every dose takes longer than the gradient (benchmarks/gradient.py).
+CHECKPOINTS = 8
+
 
 class Trajectory(eqx.Module):
     """The states at the times asked for.
@@ -77,7 +81,7 @@ def simulate(
         raise InputError(f"StrangSplitting needs a reaction-diffusion model, got {type(model).__name__}")
     if stepsize_controller is None:
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
-    adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS) if adjoint is None else adjoint
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
     # As arrays, or every other start and step would be compiled anew.
     times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))

@@ -139,3 +139,60 @@ def test_nan_does_not_pass_for_a_wall():
     """Otherwise a solve with a NaN diffusivity would succeed, without diffusion."""
     diffusivity, mask, spacing = tissue((9, 8))
     assert np.isnan(operate(np.nan * diffusivity, mask, spacing, np.ones((9, 8)))).any()
+
+
+def outcome(parts, u):
+    """A number that depends on every leaf of the operator, and on the density in third power."""
+    upper, lower, scale = parts
+    once = DiffusionOperator(upper, lower, scale)(u)
+    return jnp.sum(jnp.sin(DiffusionOperator(upper, lower, scale)(once * u)) * once)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("which", ["everything", "scale", "one face", "density"])
+def test_derivatives_agree_with_differences_whatever_has_a_tangent(shape, which):
+    diffusivity, mask, spacing = tissue(shape)
+    operator = DiffusionOperator.create(jnp.asarray(diffusivity), jnp.asarray(mask), spacing, scale=0.3)
+    u = jnp.asarray(np.random.default_rng(1).random(shape))
+
+    def of(x):
+        upper, lower, scale, density = operator.upper, operator.lower, operator.scale, u
+        if which == "everything":
+            # Faces scaled on both sides alike: the operator is symmetric.
+            upper, lower, scale = ([face * (1 + x * x) for face in faces] for faces in (upper, lower)), None, scale + x
+            upper, lower = (tuple(faces) for faces in upper)
+        elif which == "scale":
+            scale = scale + x
+        elif which == "one face":
+            upper, lower = ((faces[0] * (1 + x), *faces[1:]) for faces in (upper, lower))
+        if which in ("everything", "density"):
+            density = density * jnp.cos(x * jnp.linspace(0.0, 5.0, u.size).reshape(u.shape))
+        return outcome((upper, lower, scale), density)
+
+    x, step = jnp.asarray(0.2), 1e-5
+    difference = float(of(x + step) - of(x - step)) / (2 * step)
+    forward = float(jax.jvp(of, (x,), (jnp.ones(()),))[1])
+    assert forward == pytest.approx(difference, rel=1e-6)
+    assert float(jax.grad(of)(x)) == pytest.approx(forward, rel=1e-11)
+    many = jax.vmap(lambda tangent: jax.jvp(of, (x,), (tangent,))[1])(jnp.arange(3.0))
+    np.testing.assert_allclose(many, forward * np.arange(3.0), rtol=1e-11)
+    # Curvature: forward over reverse, as matrix-free Hessian products take it.
+    curvature = float(jax.jvp(jax.grad(of), (x,), (jnp.ones(()),))[1])
+    slope = float(jax.grad(of)(x + step) - jax.grad(of)(x - step)) / (2 * step)
+    assert curvature == pytest.approx(slope, rel=1e-5)
+
+
+def test_a_field_of_diffusivities_gets_its_gradient():
+    diffusivity, mask, spacing = tissue(SHAPES[-1])
+    u = jnp.asarray(np.random.default_rng(1).random(mask.shape))
+
+    def of(field):
+        return jnp.sum(operate(field, mask, spacing, u) ** 2)
+
+    field = jnp.asarray(diffusivity)
+    gradient = np.asarray(jax.grad(of)(field))
+    assert not gradient[~mask].any()
+    for voxel in map(tuple, np.argwhere(mask)[::17]):
+        bump = jnp.zeros(mask.shape).at[voxel].set(1e-6)
+        difference = float(of(field + bump) - of(field - bump)) / 2e-6
+        assert gradient[voxel] == pytest.approx(difference, rel=1e-6, abs=1e-7)

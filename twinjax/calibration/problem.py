@@ -171,7 +171,7 @@ class InverseProblem(eqx.Module):
         scale = jnp.eye(n) if scale is None else scale
         xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), (n,)))
         z = center + scale @ xi
-        numpyro.factor("log_density", self.log_density(z, adjoint=diffrax.ForwardMode()))
+        numpyro.factor("log_density", self.log_density(z))
         numpyro.deterministic("z", z)
         for name, value in self.prior.values(z).items():
             numpyro.deterministic(name, value)
