@@ -92,24 +92,25 @@ def simulate(
 def _simulate(model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps):
     splitting = isinstance(solver, StrangSplitting)
     count = times.shape[0]
-    impulses = [(treatment, index) for treatment in regimen.impulsive for index in range(treatment.times.size)]
+    # What kills everywhere alike is part of the exact flow of the reaction where the solver splits.
+    impulsive = regimen.local if splitting else regimen.impulsive
     kinks = [] if splitting else [treatment.times for treatment in regimen.continuous]
     # A stable sort keeps outputs before impulses of the same instant. Index < count: an output;
     # then the impulses; then mere cuts.
-    cuts = jnp.concatenate([times, *(t.times for t in regimen.impulsive), *kinks])
+    cuts = jnp.concatenate([times, *(t.times for t in impulsive), *kinks])
     order = jnp.argsort(jnp.maximum(cuts, start), stable=True)
 
     def impulse(event, time, state):
-        if not impulses:
+        if not impulsive:
             return state
-        offsets = np.cumsum([0] + [t.times.size for t in regimen.impulsive])
+        offsets = np.cumsum([0] + [t.times.size for t in impulsive])
         density = model.cell_density(state)
         branches = [
             lambda event, t=treatment, o=offset: jnp.broadcast_to(t.survival(event - count - o, density), density.shape)
-            for treatment, offset in zip(regimen.impulsive, offsets, strict=False)
+            for treatment, offset in zip(impulsive, offsets, strict=False)
         ]
         which = jnp.searchsorted(jnp.asarray(offsets[1:]), event - count, side="right")
-        active = (event >= count) & (event < count + len(impulses)) & (time >= start)
+        active = (event >= count) & (event < count + offsets[-1]) & (time >= start)
 
         def apply(state):
             index = jnp.minimum(which, len(branches) - 1)
@@ -182,7 +183,7 @@ class _TreatedTumor(AbstractSplitSystem):
 
     def reaction_flow(self, t0, t1, y):
         assert isinstance(self.model, AbstractReactionDiffusionModel)
-        return self.model.reaction_flow(y, t1 - t0, self.regimen.exposure(t0, t1))
+        return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
 
     def transport(self, y):
         return self.operator(y)

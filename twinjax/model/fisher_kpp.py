@@ -71,8 +71,8 @@ class FisherKPP(AbstractReactionDiffusionModel):
         growth = self.growth.growth(density, self.proliferation_rate, self.carrying_capacity)
         return growth - kill_rate * density
 
-    def reaction_flow(self, state, duration, log_kill):
-        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, log_kill)
+    def reaction_flow(self, state, duration, kills):
+        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, kills=kills)
 
     def apply_survival(self, state, fraction):
         return state * fraction

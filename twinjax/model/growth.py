@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from twinjax.core.errors import InputError
+from twinjax.core.kills import Kills
 
 # At this density and below Gompertz growth, whose rate per cell has no bound, stands still: one cell in the largest
 # voxel is a larger fraction.
@@ -21,8 +22,8 @@ class AbstractGrowth(eqx.Module):
         """u g(u) in 1/day."""
 
     @abc.abstractmethod
-    def flow(self, u: Array, duration, rate, capacity, log_kill) -> Array:
-        """Exact u after `duration` days with the kill rate log_kill / duration."""
+    def flow(self, u: Array, duration, rate, capacity, log_kill=0.0, kills: Kills | None = None) -> Array:
+        """Exact u after `duration` days with the kill rate log_kill / duration and, in between, `kills`."""
 
 
 class LogisticGrowth(AbstractGrowth):
@@ -31,9 +32,17 @@ class LogisticGrowth(AbstractGrowth):
     def growth(self, u, rate, capacity):
         return rate * u * (1 - u / capacity)
 
-    def flow(self, u, duration, rate, capacity, log_kill):
+    def flow(self, u, duration, rate, capacity, log_kill=0.0, kills=None):
+        kills = Kills.none() if kills is None else kills
+        # 1 / u obeys a linear equation: with E(t) = exp(net rate * t - kills until t),
+        # u(t) = u E(t) / (1 + u rate / capacity * integral of E). Each kill scales what comes after it.
         exponent = rate * duration - log_kill
-        return u * jnp.exp(exponent) / (1 + rate * duration / capacity * _relative_expm1(exponent) * u)
+        before = jnp.cumsum(kills.log_kill) - kills.log_kill
+        left = 1 - kills.elapsed / jnp.where(duration > 0, duration, 1.0)
+        after = jnp.exp(exponent * (1 - left)) * left * _relative_expm1(exponent * left)
+        shares = _relative_expm1(exponent) + jnp.sum(jnp.exp(-before) * jnp.expm1(-kills.log_kill) * after)
+        grown = u * jnp.exp(exponent - jnp.sum(kills.log_kill))
+        return grown / (1 + rate * duration / capacity * shares * u)
 
 
 class GompertzGrowth(AbstractGrowth):
@@ -43,13 +52,15 @@ class GompertzGrowth(AbstractGrowth):
         growing = rate * u * jnp.log(capacity / jnp.maximum(u, SMALLEST_DENSITY))
         return jnp.where(u > SMALLEST_DENSITY, growing, 0.0)
 
-    def flow(self, u, duration, rate, capacity, log_kill):
-        # In v = ln(u / capacity): dv/dt = -rate v - k, linear.
+    def flow(self, u, duration, rate, capacity, log_kill=0.0, kills=None):
+        kills = Kills.none() if kills is None else kills
+        # In v = ln(u / capacity): dv/dt = -rate v - k, linear; a kill is a jump of v.
         small = u <= SMALLEST_DENSITY
         v = jnp.log(jnp.where(small, SMALLEST_DENSITY, u) / capacity)
         decay = jnp.exp(-rate * duration)
-        later = capacity * jnp.exp(v * decay - log_kill * _relative_expm1(-rate * duration))
-        return jnp.where(small, u * jnp.exp(-log_kill), later)
+        jumps = jnp.sum(kills.log_kill * jnp.exp(-rate * (duration - kills.elapsed)))
+        later = capacity * jnp.exp(v * decay - log_kill * _relative_expm1(-rate * duration) - jumps)
+        return jnp.where(small, u * jnp.exp(-log_kill - jnp.sum(kills.log_kill)), later)
 
 
 def _relative_expm1(x):

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from twinjax.core.kills import Kills
 from twinjax.domain import DiffusionOperator, Domain
 
 
@@ -57,11 +58,8 @@ class AbstractReactionDiffusionModel(AbstractTumorModel):
     """A model whose reaction has an exact flow and whose transport is linear: it can be split."""
 
     @abc.abstractmethod
-    def reaction_flow(self, state, duration, log_kill):
-        """The exact solution of the reaction alone after `duration` days.
-
-        `log_kill` is the integral of the kill rate over these days; within them it counts as constant.
-        """
+    def reaction_flow(self, state, duration, kills: Kills):
+        """The exact solution of the reaction alone after `duration` days with `kills` in between."""
 
     @abc.abstractmethod
     def transport(self, open_tissue: Array | None) -> DiffusionOperator:

@@ -69,8 +69,8 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
     def reaction(self, density, kill_rate):
         return self.timed.reaction(density, kill_rate)
 
-    def reaction_flow(self, state, duration, log_kill):
-        return self.timed.reaction_flow(state, duration, log_kill)
+    def reaction_flow(self, state, duration, kills):
+        return self.timed.reaction_flow(state, duration, kills)
 
     def apply_survival(self, state, fraction):
         return self.timed.apply_survival(state, fraction)

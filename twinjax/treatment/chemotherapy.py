@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from twinjax.core.kills import Kills
 from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
 
 
@@ -47,10 +48,14 @@ class Chemotherapy(AbstractContinuousTreatment):
         decay = jnp.exp(-self.clearance_rate * jnp.maximum(elapsed, 0.0))
         return self.sensitivity * jnp.sum(jnp.where(elapsed >= 0, self.doses * decay, 0.0)) / self.reference_dose
 
-    def exposure(self, t0, t1):
-        start, stop = jnp.maximum(t0 - self.times, 0.0), jnp.maximum(t1 - self.times, 0.0)
-        decayed = jnp.exp(-self.clearance_rate * start) - jnp.exp(-self.clearance_rate * stop)
-        return self.sensitivity / self.clearance_rate * jnp.sum(self.doses * decayed) / self.reference_dose
+    def kills(self, t0, t1):
+        begin = jnp.maximum(self.times, t0)
+        length = jnp.maximum(t1 - begin, 0.0)
+        cleared = self.clearance_rate * length
+        left = jnp.exp(-self.clearance_rate * (begin - self.times))
+        per_dose = self.sensitivity / self.clearance_rate / self.reference_dose
+        log_kill = per_dose * self.doses * left * -jnp.expm1(-cleared)
+        return Kills(log_kill, jnp.clip(begin - t0, 0.0, t1 - t0) + length * _mean_of_decay(cleared))
 
     @property
     def name(self):
@@ -77,3 +82,11 @@ class Chemotherapy(AbstractContinuousTreatment):
             clearance_rate=self.clearance_rate,
             reference_dose=self.reference_dose,
         )
+
+
+def _mean_of_decay(x):
+    """1 / x - 1 / (exp(x) - 1): the mean of s in [0, 1] weighted by exp(-x s)."""
+    near = x < 0.05
+    safe = jnp.where(near, 1.0, x)
+    # exp(-x) / (1 - exp(-x)) cannot overflow.
+    return jnp.where(near, 0.5 - x / 12 + x**3 / 720, 1 / safe + jnp.exp(-safe) / jnp.expm1(-safe))

@@ -37,8 +37,15 @@ class Radiotherapy(AbstractImpulsiveTreatment):
         self.oxygen_enhancement_ratio = jnp.asarray(oxygen_enhancement_ratio, float)
 
     def survival(self, index, density):
-        dose = self.doses[index] / self.oxygen_enhancement_ratio
-        return jnp.exp(-self.alpha * dose * (1 + dose / self.alpha_beta_ratio))
+        return jnp.exp(-self._log_kill(self.doses[index]))
+
+    @property
+    def log_kill(self):
+        return self._log_kill(self.doses) if self.oxygen_enhancement_ratio.ndim == 0 else None
+
+    def _log_kill(self, dose):
+        effective = dose / self.oxygen_enhancement_ratio
+        return self.alpha * effective * (1 + effective / self.alpha_beta_ratio)
 
     def open_tissue(self, t):
         return None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twinjax.core.errors import InputError
+from twinjax.core.kills import Kills
 from twinjax.domain import Domain
 from twinjax.treatment.treatment import AbstractContinuousTreatment, AbstractImpulsiveTreatment, AbstractTreatment
 
@@ -41,6 +42,23 @@ class Regimen(eqx.Module):
     def exposure(self, t0, t1):
         """Exact integral of `kill_rate` over [t0, t1]."""
         return sum((treatment.exposure(t0, t1) for treatment in self.continuous), jnp.zeros(()))
+
+    @property
+    def uniform(self) -> "Regimen":
+        """The treatments that kill the same fraction everywhere: all drugs, and fractions in even oxygen."""
+        return Regimen(t for t in self.treatments if isinstance(t, AbstractContinuousTreatment) or _is_uniform(t))
+
+    @property
+    def local(self) -> tuple[AbstractImpulsiveTreatment, ...]:
+        """The impulses that differ from place to place: operations, and fractions in hypoxic tissue."""
+        return tuple(t for t in self.impulsive if not _is_uniform(t))
+
+    def kills(self, t0, t1) -> Kills:
+        """All kills within [t0, t1) of a regimen that is `uniform`, in the order of the doses."""
+        together = sum((treatment.kills(t0, t1) for treatment in self.treatments), Kills.none())
+        if len(self.treatments) < 2:
+            return together
+        return together.in_order(jnp.argsort(jnp.concatenate([t.times for t in self.treatments])))
 
     def open_tissue(self, t):
         """1 where tissue is there at day `t`, 0 in the cavities made before or at `t`; None without surgery."""
@@ -79,6 +97,10 @@ class Regimen(eqx.Module):
             if keep.any():
                 kept.append(treatment.select(keep))
         return Regimen(kept)
+
+
+def _is_uniform(treatment: AbstractTreatment) -> bool:
+    return isinstance(treatment, AbstractImpulsiveTreatment) and treatment.log_kill is not None
 
 
 def require_regimen(value: "Regimen | Iterable[AbstractTreatment] | None") -> Regimen:

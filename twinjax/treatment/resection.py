@@ -30,6 +30,10 @@ class Resection(AbstractImpulsiveTreatment):
     def survival(self, index, density):
         return jnp.where(self.cavity, 0.0, 1.0)
 
+    @property
+    def log_kill(self):
+        return None
+
     def open_tissue(self, t):
         return jnp.where((t >= self.times[0]) & self.cavity, 0.0, 1.0)
 

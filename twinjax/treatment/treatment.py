@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.kills import Kills
 from twinjax.domain import Domain
 
 
@@ -47,12 +48,15 @@ class AbstractContinuousTreatment(AbstractTreatment):
         """Instantaneous kill rate (1/day) at day `t`; zero before the first dose."""
 
     @abc.abstractmethod
-    def exposure(self, t0, t1) -> Array:
-        """The exact integral of `kill_rate` over [t0, t1] (dimensionless log kill).
+    def kills(self, t0, t1) -> Kills:
+        """What each dose kills within [t0, t1]: exactly, and at the mean instant of those deaths.
 
-        Sampling a pulse of hours with steps of a day makes a whole solve first-order in time; the integral
-        does not.
+        Sampling a pulse of hours with steps of a day makes a whole solve first-order in time; this does not.
         """
+
+    def exposure(self, t0, t1) -> Array:
+        """The exact integral of `kill_rate` over [t0, t1] (dimensionless log kill)."""
+        return jnp.sum(self.kills(t0, t1).log_kill)
 
 
 class AbstractImpulsiveTreatment(AbstractTreatment):
@@ -61,6 +65,17 @@ class AbstractImpulsiveTreatment(AbstractTreatment):
     @abc.abstractmethod
     def survival(self, index, density: Array) -> Array:
         """Surviving fraction of the `index`-th impulse, broadcastable to `density` (the state just before)."""
+
+    @property
+    @abc.abstractmethod
+    def log_kill(self) -> Float[Array, " doses"] | None:
+        """Minus the logarithm of each survival where it is one number for the whole tumour; None where it is not."""
+
+    def kills(self, t0, t1) -> Kills:
+        """The impulses within [t0, t1); only where `log_kill` is not None."""
+        assert self.log_kill is not None
+        within = (self.times >= t0) & (self.times < t1)
+        return Kills(jnp.where(within, self.log_kill, 0.0), jnp.clip(self.times - t0, 0.0, t1 - t0))
 
     @abc.abstractmethod
     def open_tissue(self, t) -> Array | None:
