@@ -148,7 +148,8 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
         transport = model.transport(regimen.open_tissue(start))
     system = _TreatedTumor(model, regimen, transport)
     duration = stop - start
-    if isinstance(solver, StrangSplitting):
+    splits = isinstance(solver, StrangSplitting)
+    if splits:
         allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
         steps = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
         step, controller = duration / steps, diffrax.ConstantStepSize()
@@ -164,14 +165,15 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
         start,
         stop,
         step,
-        state,
+        jnp.ravel(state) if splits else state,
         system,
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
     )
-    return jax.tree.map(lambda leaf: leaf[-1], solution.ys), solution.result == diffrax.RESULTS.successful
+    last = jax.tree.map(lambda leaf, like: leaf[-1].reshape(like.shape), solution.ys, state)
+    return last, solution.result == diffrax.RESULTS.successful
 
 
 class _TreatedTumor(AbstractSplitSystem):

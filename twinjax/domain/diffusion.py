@@ -21,12 +21,13 @@ class DiffusionOperator(eqx.Module):
 
     **Fields:** `faces`, one row per axis: D / h² (1/day) of the face between a voxel and its upper neighbour, in
     the flat order of the voxels behind as many zeros as two neighbours along the first axis lie apart. `scale`
-    multiplies all of them: a calibrated diffusivity then has one tangent, not one per face. `shape`, of the grid.
+    multiplies all of them: a calibrated diffusivity then has one tangent, not one per face. `strides`: how far apart
+    neighbours along each axis lie in the flat order.
     """
 
     faces: Float[Array, "axes padded"]
     scale: Float[Array, ""]
-    shape: tuple[int, ...] = eqx.field(static=True)
+    strides: tuple[int, ...] = eqx.field(static=True)
 
     @classmethod
     def create(
@@ -39,7 +40,7 @@ class DiffusionOperator(eqx.Module):
     ) -> "DiffusionOperator":
         """From a diffusivity in mm²/day per voxel (times `scale`), the mask and the voxel edges in mm."""
         inside = jnp.where(mask, diffusivity, 0.0)
-        lead = _strides(inside.shape)[0]
+        strides = _strides(inside.shape)
         rows = []
         for axis, h in enumerate(spacing):
             here, above = (jax.lax.slice_in_dim(inside, start, stop, axis=axis) for start, stop in ((0, -1), (1, None)))
@@ -50,114 +51,111 @@ class DiffusionOperator(eqx.Module):
             mean = jnp.where(wall, 0.0, 2 * here * above / jnp.where(wall, 1.0, total)) / h**2
             # The last voxel of an axis has no upper face, so what follows it in flat order is not its neighbour.
             to_grid = [(0, int(a == axis)) for a in range(inside.ndim)]
-            rows.append(jnp.pad(jnp.pad(mean, to_grid).reshape(-1), (lead, 0)))
-        return cls(jnp.stack(rows), jnp.asarray(scale, float), inside.shape)
+            rows.append(jnp.pad(jnp.pad(mean, to_grid).reshape(-1), (strides[0], 0)))
+        return cls(jnp.stack(rows), jnp.asarray(scale, float), strides)
 
-    def __call__(self, u: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
-        """div(D grad u) in units of u per day."""
-        return self.scale * flux_divergence(self.faces, u)
+    def __call__(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """div(D grad u) in units of u per day, for `u` on the grid or in flat order."""
+        return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides).reshape(u.shape)
 
     @property
     def spectral_radius(self) -> Float[Array, ""]:
         """An upper bound of the largest eigenvalue of -operator (1/day), by Gershgorin's circles."""
-        lead = _strides(self.shape)[0]
+        lead = self.strides[0]
         outflow = sum(
-            (self.faces[a, lead:] + self.faces[a, lead - s : -s] for a, s in enumerate(_strides(self.shape))),
-            jnp.zeros(()),
+            (self.faces[a, lead:] + self.faces[a, lead - s : -s] for a, s in enumerate(self.strides)), jnp.zeros(())
         )
         return 2 * self.scale * jnp.max(outflow)
 
 
-def flux_divergence(faces: Float[Array, "axes padded"], u: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+def flux_divergence(
+    faces: Float[Array, "axes padded"], u: Float[Array, " voxels"], strides: tuple[int, ...]
+) -> Float[Array, " voxels"]:
     """Sum over a voxel's faces of face * (neighbour - voxel): the operator, linear in `faces` and in `u`.
 
     A primitive of its own for the sake of its derivatives. With T(f, u, w) = -sum f (du) (dw) over all faces, where
     d is the difference across a face, this is the derivative of T in w; it is symmetric in u and w, so its transpose
     in u is itself, and its transpose in f is `-du dw`, one pass over the voxels each. What JAX derives from the
     shifted reads is a sum of padded arrays, which XLA evaluates several times slower.
+
+    All is in flat order: on a grid of three axes the short innermost rows would keep XLA from vectorising.
     """
-    return _divergence_p.bind(faces, u, shape=u.shape)
+    return _divergence_p.bind(faces, u, strides=strides)
 
 
-def _strides(shape) -> list[int]:
-    """How far apart neighbours along each axis lie in the flat order."""
-    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+def _strides(shape) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _neighbours(u, shape):
-    """(u itself, and per axis its upper and lower neighbours), flat; zero beyond the ends."""
-    size, strides = math.prod(shape), _strides(shape)
-    lead = strides[0]
-    flat = u.reshape(*u.shape[: u.ndim - len(shape)], size)
+def _neighbours(u, strides):
+    """(u itself, and per axis its upper and lower neighbours); zero beyond the ends."""
+    lead, size = strides[0], u.shape[-1]
     # One padded copy makes every read of a neighbour a contiguous slice. The barrier keeps XLA from reading through
     # the copy into whatever made `u`, which would then be computed once for every neighbour.
-    padded = jax.lax.optimization_barrier(jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(lead, lead)]))
-    at = [padded[..., lead + offset : lead + offset + size] for s in strides for offset in (s, -s)]
-    return padded[..., lead : lead + size], at[::2], at[1::2]
+    padded = jax.lax.optimization_barrier(jnp.pad(u, [(0, 0)] * (u.ndim - 1) + [(lead, lead)]))
+    above, below = ([padded[..., lead + sign * s :][..., :size] for s in strides] for sign in (1, -1))
+    return padded[..., lead : lead + size], above, below
 
 
-def _divergence(faces, u, *, shape):
-    size, strides = math.prod(shape), _strides(shape)
-    here, above, below = _neighbours(u, shape)
+def _divergence(faces, u, *, strides):
+    here, above, below = _neighbours(u, strides)
     change = 0.0
     for axis, stride in enumerate(strides):
         upper = faces[..., axis, strides[0] :]
-        lower = faces[..., axis, strides[0] - stride : strides[0] - stride + size]
+        lower = faces[..., axis, strides[0] - stride : faces.shape[-1] - stride]
         change = change + upper * (above[axis] - here) + lower * (below[axis] - here)
-    return change.reshape(*change.shape[:-1], *shape)
+    return change
 
 
-def _face_products(u, w, *, shape):
+def _face_products(u, w, *, strides):
     """-du dw on every face, in the layout of `DiffusionOperator.faces`."""
-    u_here, u_above, _ = _neighbours(u, shape)
-    w_here, w_above, _ = _neighbours(w, shape)
+    u_here, u_above, _ = _neighbours(u, strides)
+    w_here, w_above, _ = _neighbours(w, strides)
     rows = [(u_here - du) * (dw - w_here) for du, dw in zip(u_above, w_above, strict=True)]
     products = jnp.stack(rows, axis=-2)
-    return jnp.pad(products, [(0, 0)] * (products.ndim - 1) + [(_strides(shape)[0], 0)])
+    return jnp.pad(products, [(0, 0)] * (products.ndim - 1) + [(strides[0], 0)])
 
 
 def _bilinear(name: str, evaluate, events) -> Primitive:
     """A primitive bilinear in two operands, with leading axes that broadcast as in NumPy.
 
-    `events(axes)` are the axes of the two operands behind the leading ones, on a grid of `axes` axes.
+    `events` are the numbers of axes of the two operands behind the leading ones.
     """
 
-    def batch(operands, dimensions, *, shape):
-        leading = [
-            x.ndim - n - (d is not None) for x, d, n in zip(operands, dimensions, events(len(shape)), strict=True)
-        ]
+    def batch(operands, dimensions, *, strides):
+        leading = [x.ndim - n - (d is not None) for x, d, n in zip(operands, dimensions, events, strict=True)]
         moved = []
         for x, dimension, own in zip(operands, dimensions, leading, strict=True):
             if dimension is not None:
                 x = jnp.moveaxis(x, dimension, 0)
                 x = x.reshape(x.shape[0], *[1] * (max(leading) - own), *x.shape[1:])
             moved.append(x)
-        return primitive.bind(*moved, shape=shape), 0
+        return primitive.bind(*moved, strides=strides), 0
 
-    def abstract(*operands, shape):
+    def abstract(*operands, strides):
         structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
-        out = jax.eval_shape(partial(evaluate, shape=shape), *structs)
+        out = jax.eval_shape(partial(evaluate, strides=strides), *structs)
         return ShapedArray(out.shape, out.dtype)
 
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(evaluate, static_argnames="shape"))
+    primitive.def_impl(jax.jit(evaluate, static_argnames="strides"))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(evaluate, multiple_results=False))
     batching.primitive_batchers[primitive] = batch
     return primitive
 
 
-_divergence_p = _bilinear("flux_divergence", _divergence, lambda axes: (2, axes))
-_face_products_p = _bilinear("face_products", _face_products, lambda axes: (axes, axes))
+_divergence_p = _bilinear("flux_divergence", _divergence, (2, 1))
+_face_products_p = _bilinear("face_products", _face_products, (1, 1))
 
 
 def _transposed(primitive, first, second):
     """Register the transposes of `primitive`: `first` and `second` give the cotangents of its two operands."""
 
     def summed(rule, which):
-        def apply(cotangent, x, y, *, shape):
+        def apply(cotangent, x, y, *, strides):
             like = (x, y)[which].aval.shape
-            full = rule(cotangent, x, y, shape)
+            full = rule(cotangent, x, y, strides)
             extra = full.ndim - len(like)
             full = full.sum(range(extra))
             return full.sum([a for a, n in enumerate(like) if n == 1 < full.shape[a]], keepdims=True)
@@ -169,11 +167,11 @@ def _transposed(primitive, first, second):
 
 _transposed(
     _divergence_p,
-    lambda w, faces, u, shape: _face_products_p.bind(u, w, shape=shape),
-    lambda w, faces, u, shape: _divergence_p.bind(faces, w, shape=shape),
+    lambda w, faces, u, strides: _face_products_p.bind(u, w, strides=strides),
+    lambda w, faces, u, strides: _divergence_p.bind(faces, w, strides=strides),
 )
 _transposed(
     _face_products_p,
-    lambda faces, u, w, shape: _divergence_p.bind(faces, w, shape=shape),
-    lambda faces, u, w, shape: _divergence_p.bind(faces, u, shape=shape),
+    lambda faces, u, w, strides: _divergence_p.bind(faces, w, strides=strides),
+    lambda faces, u, w, strides: _divergence_p.bind(faces, u, strides=strides),
 )
