@@ -44,15 +44,11 @@ def regimen(parameters) -> Regimen:
 
 
 def model(domain: Domain, parameters) -> FisherKPP:
-    return FisherKPP(
-        domain, diffusivity=parameters["diffusivity"], proliferation_rate=parameters["proliferation_rate"]
-    )
+    return FisherKPP(domain, diffusivity=parameters["diffusivity"], proliferation_rate=parameters["proliferation_rate"])
 
 
 def state0(domain: Domain):
     """A ball of cells with a smooth edge."""
-    distance = np.linalg.norm(
-        np.asarray(domain.coordinates()) - np.reshape(SEED_POSITION_MM, (3, 1, 1, 1)), axis=0
-    )
+    distance = np.linalg.norm(np.asarray(domain.coordinates()) - np.reshape(SEED_POSITION_MM, (3, 1, 1, 1)), axis=0)
     density = 0.8 / (1 + np.exp((distance - SEED_RADIUS_MM) / 1.5))
     return jnp.asarray(np.where(np.asarray(domain.mask), density, 0.0))

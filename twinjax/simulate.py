@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from twinjax.core.errors import InputError, SolverError
+from twinjax.domain import DiffusionStep
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting
 from twinjax.treatment import Regimen
@@ -146,7 +147,6 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
     if transport is None:
         # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
         transport = model.transport(regimen.open_tissue(start))
-    system = _TreatedTumor(model, regimen, transport)
     duration = stop - start
     splits = isinstance(solver, StrangSplitting)
     if splits:
@@ -159,6 +159,7 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
     if step is not None:
         # A stretch of no length takes no step, but diffrax wants a step that is one.
         step = jnp.where(duration > 0, step, 1.0)
+    system = _TreatedTumor(model, regimen, transport, transport.over(step) if splits else None)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, system: system.vector_field(t, y)),
         solver,
@@ -182,13 +183,15 @@ class _TreatedTumor(AbstractSplitSystem):
     model: AbstractTumorModel
     regimen: Regimen
     operator: PyTree
+    step: DiffusionStep | None
 
     def reaction_flow(self, t0, t1, y):
         assert isinstance(self.model, AbstractReactionDiffusionModel)
         return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
 
     def transport(self, y):
-        return self.operator(y)
+        assert self.step is not None
+        return self.step(y)
 
     def vector_field(self, t, y):
         return self.model.vector_field(t, y, Forcing(self.regimen.kill_rate(t), self.operator))
