@@ -101,7 +101,7 @@ def run(config: DictConfig) -> dict:
 
 def _settings(config: DictConfig):
     """The settings of the job, checked; days since baseline."""
-    from twinjax.job import LongitudinalSettings
+    from twinjax.job import JobSettings
 
     groups: Any = OmegaConf.to_container(config, resolve=True)
     if not isinstance(groups["seed"], int) or groups["seed"] < 0:
@@ -110,7 +110,7 @@ def _settings(config: DictConfig):
     names = {"horizon_days": "decision_horizon_days", "draws": "decision_draws"}
     try:
         renamed = {names.get(key, key): value for key, value in decision.items()}
-        return LongitudinalSettings(**groups["calibration"], **groups["forecast"], **renamed)
+        return JobSettings(**groups["calibration"], **groups["forecast"], **renamed)
     except (TypeError, AttributeError) as error:
         raise InputError(f"calibration, forecast, decision: {error}; see conf/config.yaml for their keys") from error
 

@@ -11,9 +11,8 @@ import pytest
 
 from twinjax.calibration import LevenbergMarquardt
 from twinjax.core.config import load_named
-from twinjax.core.errors import InputError
 from twinjax.imaging import ImagingPipeline
-from twinjax.job import LongitudinalSettings, Run, run_longitudinal
+from twinjax.job import JobSettings, Run, run_longitudinal
 from twinjax.model import FisherKPP
 from twinjax.patient import PatientData
 from twinjax.patient.virtual import VirtualPatient, generate
@@ -29,7 +28,7 @@ SMALL = VirtualPatient(
     truth_resolution_mm=1.5,
     field_of_view_mm=52.0,
 )
-SETTINGS = LongitudinalSettings(
+SETTINGS = JobSettings(
     until_day=15,
     resolution_mm=4.0,
     margin_mm=12.0,
@@ -168,24 +167,3 @@ def test_every_stage_has_its_time(job):
     seconds = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["seconds"]
     assert list(seconds) == list(job[1].seconds) and len(seconds) == job[1].stages
     assert all(value > 0 for value in seconds.values())
-
-
-DAYS = (0.0, 15.0, 30.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"until_day": 0}, "calibration.until_day=0"),
-        ({"until_day": -5}, "calibration.until_day=-5"),
-        ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
-    ],
-)
-def test_settings_that_do_not_fit_the_patient(job, changes, message):
-    with pytest.raises(InputError, match=message):
-        LongitudinalSettings(**changes).check(DAYS, FisherKPP(job[0].brain_mask), load_named("prior", "glioblastoma"))
-
-
-def test_last_calibrated_day():
-    assert LongitudinalSettings().last_calibrated_day(DAYS) == 30
-    assert LongitudinalSettings(until_day=20).last_calibrated_day(DAYS) == 15

@@ -1,0 +1,31 @@
+"""The settings of a job: what does not fit the patient, the model or the prior is refused before any work."""
+
+import numpy as np
+import pytest
+
+from twinjax.core.config import load_named
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+from twinjax.job import JobSettings
+from twinjax.model import FisherKPP
+
+DAYS = (0.0, 15.0, 30.0)
+MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"until_day": 0}, "calibration.until_day=0"),
+        ({"until_day": -5}, "calibration.until_day=-5"),
+        ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
+    ],
+)
+def test_settings_that_do_not_fit_the_patient(changes, message):
+    with pytest.raises(InputError, match=message):
+        JobSettings(**changes).check(DAYS, MODEL, load_named("prior", "glioblastoma"))
+
+
+def test_last_calibrated_day():
+    assert JobSettings().last_calibrated_day(DAYS) == 30
+    assert JobSettings(until_day=20).last_calibrated_day(DAYS) == 15
