@@ -7,7 +7,7 @@ import diffrax
 import jax
 import numpy as np
 
-from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
+from twinjax.calibration import AbstractCalibrator, InverseProblem, Prior, coarse_and_fine, longitudinal_problem
 from twinjax.core.config import load_named
 from twinjax.job.output import Run, provenance
 from twinjax.job.settings import JobSettings
@@ -46,21 +46,21 @@ def run_longitudinal(
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
         )
-        common = {
-            "margin_mm": settings.margin_mm,
-            "correlation_length_mm": settings.correlation_length_mm,
-            "solver": solver,
-            "max_step": settings.max_step,
-        }
-        fine = longitudinal_problem(past, model, prior, **common)
-        edge = max(settings.resolution_mm, *model.domain.spacing)
-        coarse = longitudinal_problem(past, model.on(model.domain.resampled(edge)), prior, **common)
+
+        def problem_of(model: AbstractTumorModel) -> InverseProblem:
+            return longitudinal_problem(
+                past,
+                model,
+                prior,
+                margin_mm=settings.margin_mm,
+                correlation_length_mm=settings.correlation_length_mm,
+                solver=solver,
+                max_step=settings.max_step,
+            )
+
+        coarse, fine = coarse_and_fine(problem_of, model, settings.resolution_mm)
         posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
-        log.info("  %s: %s", posterior.diagnostics["method"], posterior.diagnostics["verdict"])
-        posterior.save(run.folder / "posterior.nc")
-        run.write_csv("parameters.csv", posterior.rows())
-        for row in posterior.rows():
-            log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
+        run.write_posterior(posterior)
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         times = np.unique(

@@ -7,7 +7,14 @@ import diffrax
 import jax
 import numpy as np
 
-from twinjax.calibration import AbstractCalibrator, Posterior, Prior, single_scan_problem
+from twinjax.calibration import (
+    AbstractCalibrator,
+    InverseProblem,
+    Posterior,
+    Prior,
+    coarse_and_fine,
+    single_scan_problem,
+)
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.output import Run, provenance
@@ -49,16 +56,15 @@ def run_single_scan(
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     with run.stage("calibrate on the scan"):
-        common = {"correlation_length_mm": correlation_length_mm, "solver": solver}
-        fine = single_scan_problem(patient, model, prior, **common)
-        edge = max(resolution_mm, *model.domain.spacing)
-        coarse = single_scan_problem(patient, model.on(model.domain.resampled(edge)), prior, **common)
+
+        def problem_of(model: UntimedFisherKPP) -> InverseProblem:
+            return single_scan_problem(
+                patient, model, prior, correlation_length_mm=correlation_length_mm, solver=solver
+            )
+
+        coarse, fine = coarse_and_fine(problem_of, model, resolution_mm)
         posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
-        log.info("  %s: %s", posterior.diagnostics["method"], posterior.diagnostics["verdict"])
-        posterior.save(run.folder / "posterior.nc")
-        run.write_csv("parameters.csv", posterior.rows())
-        for row in posterior.rows():
-            log.info("  %-18s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
+        run.write_posterior(posterior)
     with run.stage("predict the density"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(1.0, [1.0], draws=draws, progress=True)
