@@ -73,7 +73,7 @@ def rows(job, name):
 
 def test_all_files_are_there_and_no_partial_ones(job):
     fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
-    tables = ["metrics.csv", "parameters.csv", "volumes.csv"]
+    tables = ["features.csv", "metrics.csv", "parameters.csv", "volumes.csv"]
     expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
 
@@ -124,6 +124,17 @@ def test_metrics_are_finite_and_within_range(job):
         json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["metrics"][0]["metric"]
         == table[0]["metric"]
     )
+
+
+def test_features_of_every_visit(job):
+    table = rows(job, "features.csv")
+    assert [float(row["day"]) for row in table] == [0, 15, 30]
+    for row, visit in zip(table, job[0].visits, strict=True):
+        voxel = float(np.prod(visit.scan.spacing))
+        assert float(row["whole_tumor_volume_mm3"]) == pytest.approx(visit.scan.whole_tumor.sum() * voxel)
+        centre = [float(row[f"centre_{axis}_mm"]) for axis in "xyz"]
+        # The tumour began at its seed, and its foci lie within the core.
+        assert np.linalg.norm(np.subtract(centre, SMALL.seed_position_mm)) < SMALL.core_radius_mm
 
 
 def test_volumes_grow_inside_their_intervals(job):

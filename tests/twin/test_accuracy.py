@@ -44,6 +44,12 @@ def test_a_region_s_scores_by_hand():
     assert scores["whole_tumor_in_interval"] is False
 
 
+def test_a_volume_that_is_known_otherwise_replaces_that_of_the_mask():
+    volume = 16 * VOXELS * 8.0
+    scores = accuracy.region_scores(bar.prediction(CORE, WHOLE, [8.0]), {"core": bar.slab(0, 2)}, {"core": volume})
+    assert (scores["core_volume_mm3"], scores["core_in_interval"], scores["core_dice"]) == (volume, True, 0)
+
+
 def test_visits_within_the_forecast_are_scored_and_later_ones_held_out(posterior):
     scores = accuracy.forecast_scores(patient(), bar.prediction(CORE, WHOLE), posterior, last_day=4.0)
     assert [(s["day"], s["held_out"], s["reference"]) for s in scores] == [
@@ -117,6 +123,7 @@ def test_a_fit_that_is_the_scan():
     rows = {r["metric"]: r for r in accuracy.fit_metrics(bar.scan(CORE, WHOLE), bar.prediction(CORE, WHOLE, [1.0]))}
     for label in ("core", "whole tumour"):
         assert rows[f"Dice of the fit, {label}"]["value"] == 1
+        # The median of what would be measured: two hundred draws with a scatter of a tenth.
         assert rows[f"volume error of the fit, {label}"]["value"] == pytest.approx(0, abs=3)
         assert rows[f"centre-of-mass distance of the fit, {label}"]["value"] == 0
     assert rows["90 % interval covers fitted volume"]["value"] == 100

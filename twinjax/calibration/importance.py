@@ -64,7 +64,7 @@ class ImportanceSampler(AbstractCalibrator):
             center = weights @ z
             covariance = 0.5 * covariance + 0.5 * np.cov(z.T, aweights=weights).reshape(covariance.shape)
         chosen = jax.random.choice(key_resample, len(z), (2, self.draws // 2), p=jnp.asarray(weights))
-        doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+        doubts = mode.doubts
         if not pareto_k < LARGEST_PARETO_K:
             doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
         return Posterior.from_draws(

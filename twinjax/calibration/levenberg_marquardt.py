@@ -34,6 +34,11 @@ class Mode(eqx.Module):
     steps: Int[Array, ""]
     converged: Bool[Array, ""]
 
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against a posterior that is built on this mode, in plain words."""
+        return [] if bool(self.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+
 
 class LevenbergMarquardt(AbstractCalibrator):
     """Mode by optimistix's Levenberg-Marquardt with forward-mode Jacobians; draws from the Laplace approximation.
@@ -58,13 +63,12 @@ class LevenbergMarquardt(AbstractCalibrator):
         root = jnp.linalg.cholesky(mode.covariance)
         white = jax.random.normal(key, (2, self.draws // 2, problem.dimension))
         z = mode.z + white @ root.T
-        doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
         return Posterior.from_draws(
             problem,
             z,
             mode.z,
             method="Levenberg-Marquardt and Laplace approximation",
-            doubts=doubts,
+            doubts=mode.doubts,
             divergences=0,
             steps=int(mode.steps),
             gradient_norm=float(jnp.linalg.norm(mode.gradient)),

@@ -180,7 +180,7 @@ class Posterior:
                 "r_hat": self.diagnostics["r_hat"][name],
                 "effective_draws": self.diagnostics["ess"][name],
                 "contraction": self.diagnostics["contraction"][name],
-                "informed_by": "data" if self.diagnostics["contraction"][name] > 1 - MOSTLY_PRIOR else "mostly prior",
+                "informed_by": informed_by(self.diagnostics["contraction"][name]),
             }
             for name in self.names
         ]
@@ -207,3 +207,8 @@ class Posterior:
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error
+
+
+def informed_by(contraction: float) -> str:
+    """What a parameter with that contraction of its variance was informed by, in plain words."""
+    return "data" if contraction > 1 - MOSTLY_PRIOR else "mostly prior"

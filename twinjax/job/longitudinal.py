@@ -35,13 +35,14 @@ def run_longitudinal(
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`, `volumes.csv`,
-    `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid.
+    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
+    `volumes.csv`, `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = {name: load_named("treatment", name) for name in settings.options}
+    run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]

@@ -20,6 +20,8 @@ from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
+from twinjax.imaging.features import tumor_features
+from twinjax.patient import Visit
 
 log = logging.getLogger("twinjax")
 
@@ -67,6 +69,10 @@ class Run:
     def write_field(self, name: str, field: np.ndarray, domain: Domain, affine: np.ndarray, shape) -> None:
         """A field of `domain` as NIfTI on the patient's own grid (`affine`, `shape`), 0 outside the domain."""
         write_nifti(self.folder / name, domain.to_grid(np.asarray(field, np.float32), affine, shape), affine)
+
+    def write_features(self, visits: Sequence[Visit]) -> None:
+        """`features.csv`: what the segmentation of each visit shows (`tumor_features`)."""
+        self.write_csv("features.csv", [{"day": visit.day, **tumor_features(visit.scan)} for visit in visits])
 
     def write_posterior(self, posterior: Posterior) -> None:
         """`posterior.nc` and `parameters.csv`; the log says how the calibration went and what it found."""

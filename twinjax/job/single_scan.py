@@ -5,6 +5,7 @@ from typing import Any
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration import (
@@ -47,14 +48,15 @@ def run_single_scan(
 ) -> dict[str, Any]:
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
-    Files: `report.html`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`, `density_mean.nii.gz`,
-    `density_std.nii.gz`, `plan_standard.nii.gz` and `plan_model.nii.gz` on the patient's grid.
+    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
+    `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and `plan_model.nii.gz` on the patient's grid.
     """
     if not isinstance(model, UntimedFisherKPP):
         raise InputError("a patient with one scan needs model=glioblastoma_single_scan prior=glioblastoma_single_scan")
     scan = patient.visits[0].scan
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
+    run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
 
         def problem_of(model: UntimedFisherKPP) -> InverseProblem:
@@ -119,13 +121,18 @@ def run_single_scan(
 
 def _rates(posterior: Posterior) -> list[dict[str, float]]:
     """Diffusivity, proliferation and age that the fitted lengths mean at the ends of the published front speeds."""
-    width, length = posterior.mode["front_width"], posterior.mode["growth_length"]
-    return [
-        {
-            "front_speed_mm_day": speed,
-            "diffusivity_mm2_day": speed * width / 2,
-            "proliferation_rate_per_day": speed / (2 * width),
-            "age_days": length / speed,
-        }
-        for speed in FRONT_SPEEDS_MM_DAY
-    ]
+    assert posterior.problem is not None
+    model = posterior.problem.tumor_at(jnp.asarray(posterior.z_map)).model
+    assert isinstance(model, UntimedFisherKPP)
+    rows = []
+    for speed in FRONT_SPEEDS_MM_DAY:
+        timed = model.at_front_speed(speed)
+        rows.append(
+            {
+                "front_speed_mm_day": speed,
+                "diffusivity_mm2_day": float(timed.diffusivity),
+                "proliferation_rate_per_day": float(timed.proliferation_rate),
+                "age_days": float(model.growth_length) / speed,
+            }
+        )
+    return rows

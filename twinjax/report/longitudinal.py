@@ -7,16 +7,25 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from twinjax.calibration import Posterior
+from twinjax.imaging.features import volume_mm3
+from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
 from twinjax.patient.virtual import VirtualTruth
 from twinjax.report.anatomy import density_maps, scan_overview
 from twinjax.report.figure import ObservedPoints, option_comparison, score_bars, treatment_marks, volume_curve
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
-from twinjax.report.table import burden_table, metrics_table, option_table, posterior_warnings, visits_table
+from twinjax.report.table import (
+    burden_table,
+    interval_text,
+    metrics_table,
+    option_table,
+    posterior_warnings,
+    visits_table,
+)
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, Forecast
-from twinjax.twin.accuracy import REGIONS, segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
@@ -88,19 +97,15 @@ def longitudinal_report(
 
 def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[str], list[KeyFigure]]:
     horizon = float(prediction.times[-1])
-    volume = prediction.interval("whole_tumor_volume_mm3", measured=True)[:, -1] / 1000
+    volume = interval_text(prediction.measured("whole_tumor_volume_mm3")[:, -1], "whole_tumor_volume_mm3")
     days = ", ".join(f"{day:g}" for day in calibrated)
     summary = [
         f"A growth model was calibrated to {len(calibrated)} visits (days {days}) by "
         f"{posterior.diagnostics['method']}; the calibration is {posterior.diagnostics['verdict']}.",
-        f"By day {horizon:g} a whole-tumour volume of {volume[1]:.1f} mL is expected under the treatment as planned "
-        f"(90 % interval {volume[0]:.1f} to {volume[2]:.1f} mL).",
+        f"By day {horizon:g}, under the treatment as planned, a whole-tumour volume of {volume} is expected.",
     ]
-    key_figures = [
-        KeyFigure(
-            f"Whole tumour, day {horizon:g}", f"{volume[1]:.1f} mL", f"90 %: {volume[0]:.1f} to {volume[2]:.1f} mL"
-        )
-    ]
+    value, _, note = volume.removesuffix(")").partition(" (")
+    key_figures = [KeyFigure(f"Whole tumour, day {horizon:g}", value, note)]
     if held:
         overlap = float(np.mean([score["whole_tumor_dice"] for score in held]))
         inside = [score[f"{region}_in_interval"] for score in held for region in REGIONS]
@@ -194,9 +199,7 @@ def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) 
     names = {f"{region}_volume_mm3": region for region in REGIONS if region in prediction.volume_noise}
     observed = {}
     for name, region in names.items():
-        values = [
-            float(getattr(visit.scan, region).sum()) * float(np.prod(visit.scan.spacing)) for visit in patient.visits
-        ]
+        values = [volume_mm3(getattr(visit.scan, region), visit.scan.affine) for visit in patient.visits]
         observed[name] = ObservedPoints(days, values, used)
     truth = None
     if isinstance(patient.truth, VirtualTruth):

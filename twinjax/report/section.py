@@ -32,7 +32,7 @@ def calibration_section(
             ("Draws in their order.", posterior_traces(posterior)),
         ],
         [
-            parameter_table(posterior, units=units, prior_draws=prior, truth=truth),
+            parameter_table(posterior, units=units, truth=truth),
             *tables,
             diagnostics_table(posterior),
         ],

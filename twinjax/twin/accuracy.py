@@ -8,13 +8,13 @@ import numpy as np
 from twinjax.calibration import Posterior
 from twinjax.calibration.longitudinal import densest_adc, measured_density
 from twinjax.domain import Domain
-from twinjax.imaging.scan import Scan
+from twinjax.imaging.features import volume_mm3
+from twinjax.imaging.scan import REGIONS, Scan
 from twinjax.patient import PatientData, Visit
 from twinjax.patient.virtual import VirtualTruth
 from twinjax.twin import metric
 from twinjax.twin.forecast import Forecast
 
-REGIONS = {"whole_tumor": "whole tumour", "core": "core"}
 # Metric, key of a score, unit, how the held-out visits are summed up, and the target with its direction.
 _SUMMARIES = (
     ("Dice", "dice", "", np.mean, 0.85, 1),
@@ -25,9 +25,7 @@ _SUMMARIES = (
 
 def segmented_regions(scan: Scan, domain: Domain) -> dict[str, np.ndarray]:
     """Region to the voxels of `domain` (bool) that the scan's segmentation puts there."""
-    return {
-        region: domain.from_grid(getattr(scan, region).astype(np.float32), scan.affine) >= 0.5 for region in REGIONS
-    }
+    return {region: domain.from_grid(getattr(scan, region), scan.affine) for region in REGIONS}
 
 
 def forecast_scores(
@@ -47,7 +45,7 @@ def forecast_scores(
         references = {"segmentation": segmented_regions(visit.scan, domain)}
         if isinstance(truth, VirtualTruth):
             density = true_density(truth, visit.day, domain)
-            references["truth"] = {region: density >= level for region, level in _visible_from(truth).items()}
+            references["truth"] = {region: density >= level for region, level in truth.config.visibility.levels.items()}
         for reference, masks in references.items():
             scores.append({"day": visit.day, "held_out": visit.day > last_day, "reference": reference})
             scores[-1] |= region_scores(now, masks)
@@ -58,16 +56,19 @@ def forecast_scores(
     return scores
 
 
-def region_scores(prediction: Forecast, masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def region_scores(
+    prediction: Forecast, masks: Mapping[str, np.ndarray], volumes: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """A forecast of one day against what each region was (bool, on the forecast's domain).
 
-    Flat, with keys such as `core_dice`; volumes are predicted as a segmentation would measure them, and
-    `core_in_interval` says whether the 90 % interval of that holds the volume of the mask.
+    `volumes` (mm³) replace those of the masks, which a coarse domain blurs. Flat, with keys such as `core_dice`;
+    volumes are predicted as a segmentation would measure them, and `core_in_interval` says whether the 90 % interval
+    of that holds the observed one.
     """
     domain, scores = prediction.domain, {}
     for region, observed in masks.items():
         predicted = prediction.visible_probability[region][0] >= 0.5
-        volume = float(observed.sum()) * domain.voxel_volume
+        volume = float(observed.sum()) * domain.voxel_volume if volumes is None else volumes[region]
         low, median, high = prediction.interval(f"{region}_volume_mm3", measured=True)[:, 0]
         scores |= {
             f"{region}_dice": metric.dice(predicted, observed),
@@ -110,19 +111,14 @@ def held_out_metrics(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def fit_metrics(scan: Scan, prediction: Forecast) -> list[dict[str, Any]]:
     """How well a forecast of one day shows the segmentation of the scan that it was fitted to."""
-    domain, rows, inside = prediction.domain, [], []
-    for region, label in (("core", "core"), ("whole_tumor", "whole tumour")):
-        observed = segmented_regions(scan, domain)[region]
-        predicted = prediction.visible_probability[region][0] >= 0.5
-        error = metric.relative_volume_error(
-            predicted.sum() * domain.voxel_volume, observed.sum() * domain.voxel_volume
-        )
-        distance = metric.center_of_mass_distance(predicted, observed, domain.spacing)
-        rows.append(metric_row(f"Dice of the fit, {label}", metric.dice(predicted, observed), "", 1))
-        rows.append(metric_row(f"volume error of the fit, {label}", 100 * error, "%", 1))
+    volumes = {region: volume_mm3(getattr(scan, region), scan.affine) for region in REGIONS}
+    scores, rows = region_scores(prediction, segmented_regions(scan, prediction.domain), volumes), []
+    for region, label in REGIONS.items():
+        error, distance = 100 * scores[f"{region}_volume_error"], scores[f"{region}_center_distance_mm"]
+        rows.append(metric_row(f"Dice of the fit, {label}", scores[f"{region}_dice"], "", 1))
+        rows.append(metric_row(f"volume error of the fit, {label}", error, "%", 1))
         rows.append(metric_row(f"centre-of-mass distance of the fit, {label}", distance, "mm", 1))
-        low, _, high = prediction.interval(f"{region}_volume_mm3", measured=True)[:, 0]
-        inside.append(low <= getattr(scan, region).sum() * float(np.prod(scan.spacing)) <= high)
+    inside = [scores[f"{region}_in_interval"] for region in REGIONS]
     return [*rows, metric_row("90 % interval covers fitted volume", 100 * float(np.mean(inside)), "%", len(inside))]
 
 
@@ -143,7 +139,7 @@ def true_density(truth: VirtualTruth, day: float, domain: Domain) -> np.ndarray:
 
 def true_volume(truth: VirtualTruth, region: str, times) -> np.ndarray:
     """The visible volume (mm³) of a region at `times`: straight lines between visits, NaN after the last."""
-    volumes = (truth.density >= _visible_from(truth)[region]).sum(axis=(1, 2, 3)) * truth.domain.voxel_volume
+    volumes = (truth.density >= truth.config.visibility.levels[region]).sum(axis=(1, 2, 3)) * truth.domain.voxel_volume
     return np.interp(times, truth.config.visit_days, volumes, right=np.nan)
 
 
@@ -161,11 +157,6 @@ def true_parameters(patient: PatientData, posterior: Posterior) -> dict[str, flo
         "oedema_threshold": record["visibility"]["oedema"],
     }
     return {name: values[name] for name in posterior.names if values.get(name) is not None}
-
-
-def _visible_from(truth: VirtualTruth) -> dict[str, float]:
-    """Region to the density from which it is seen."""
-    return {"core": truth.config.visibility.core, "whole_tumor": truth.config.visibility.oedema}
 
 
 def _density_coverage(visit: Visit, now: Forecast, posterior: Posterior, adc_min: float | None) -> dict[str, float]:

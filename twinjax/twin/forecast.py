@@ -16,12 +16,12 @@ from twinjax.calibration import InverseProblem, Tumor
 from twinjax.calibration.tumor import edge_density
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
+from twinjax.imaging.scan import REGIONS
 from twinjax.observation import SegmentationObservation, visible_volume
 from twinjax.simulate import simulate
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
-REGIONS = ("core", "whole_tumor")
 
 
 @dataclass(frozen=True, eq=False)
