@@ -66,6 +66,24 @@ def test_draws_have_the_mean_and_covariance_of_the_posterior():
     np.testing.assert_allclose(posterior.samples["scale"], 0.8 + 0.4 * posterior.z[..., 1], rtol=1e-12)
 
 
+def test_independent_draws_are_all_effective_and_none_is_lost():
+    problem, _, _ = linear_problem()
+    posterior = LevenbergMarquardt(estimate_noise=False, draws=201).fit(problem, key=KEY)
+    assert posterior.z.shape == (2, 101, 2)
+    assert posterior.diagnostics["ess"] == {"background": 202, "scale": 202}
+    assert posterior.diagnostics["r_hat"] is None
+    assert "divergences" not in posterior.diagnostics
+    assert [row["r_hat"] for row in posterior.rows()] == [None, None]
+
+
+def test_starts_and_draws_are_independent():
+    """The draws would repeat the starting points, were both made of one key."""
+    problem, mean, covariance = linear_problem()
+    method = LevenbergMarquardt(estimate_noise=False, starts=2, draws=2)
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (method.fit(problem, key=KEY).z[0, 0] - mean))
+    assert not np.allclose(white, jax.random.normal(KEY, (2, 1, 2))[0, 0], atol=0.05)
+
+
 def test_noise_is_estimated_from_the_residuals():
     """An alternating error of 0.3 where 0.1 was stated: the fit must say 0.3, and its interval be three times wider."""
     problem, _, covariance = linear_problem(offset=0.3)

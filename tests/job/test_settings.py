@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
-from twinjax.core.config import load_named
+from twinjax.core.config import conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.job import JobSettings
@@ -24,6 +25,18 @@ MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
 def test_settings_that_do_not_fit_the_patient(changes, message):
     with pytest.raises(InputError, match=message):
         JobSettings(**changes).check(DAYS, MODEL, load_named("prior", "glioblastoma"))
+
+
+def test_defaults_are_those_of_the_configuration():
+    """Those of them that say nothing of one patient's days."""
+    config = OmegaConf.load(conf_dir() / "config.yaml")
+    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step")}
+    keys |= {"forecast": ("interval_days", "draws")}
+    for group, names in keys.items():
+        for name in names:
+            assert getattr(JobSettings(), name) == config[group][name], name
+    assert JobSettings().decision_horizon_days == config["decision"]["horizon_days"]
+    assert JobSettings().decision_draws == config["decision"]["draws"]
 
 
 def test_last_calibrated_day():

@@ -1,5 +1,7 @@
 """Sections that every report has, on a synthetic bar of tissue."""
 
+from dataclasses import replace
+
 import bar
 import numpy as np
 import pytest
@@ -30,6 +32,12 @@ def test_the_calibration_shows_prior_posterior_and_truth(posterior):
     assert [row[0] for row in parameters.rows] == ["Diffusivity", "Proliferation rate", "Alpha"]
     assert "truth (synthetic)" in parameters.columns
     assert checks.rows[-1][0] == "Verdict"
+
+
+def test_draws_that_are_no_chains_have_no_trace(posterior):
+    independent = replace(posterior, diagnostics={**posterior.diagnostics, "r_hat": None})
+    captions = [caption for caption, _ in calibration_section(independent, "Words.").figures]
+    assert captions == ["Posterior (filled) and prior (dashed).", "Pairs of parameters."]
 
 
 def test_prior_draws_have_the_median_and_width_of_the_prior(posterior):

@@ -51,6 +51,13 @@ def test_a_method_without_chains_has_no_r_hat():
     assert "—" in tables.parameter_table(posterior).rows[0]
     checks = [row[0] for row in tables.diagnostics_table(posterior).rows]
     assert not any("R-hat" in check for check in checks)
+    assert not any("hat" in column for column in tables.parameter_table(posterior).columns)
+
+
+@pytest.mark.parametrize(("shape", "met"), [(0.31, True), (0.82, False)])
+def test_weighted_draws_are_judged_by_their_pareto_k(shape, met):
+    rows = tables.diagnostics_table(make_posterior(r_hat=None, pareto_k=shape)).rows
+    assert [(row[1], row[2], row[3]) for row in rows if "Pareto" in row[0]] == [(f"{shape:.2f}", "below 0.7", met)]
 
 
 def test_diagnostics_name_the_worst_and_whether_it_is_good_enough():

@@ -44,8 +44,8 @@ class LevenbergMarquardt(AbstractCalibrator):
     """Mode by optimistix's Levenberg-Marquardt with forward-mode Jacobians; draws from the Laplace approximation.
 
     **Fields:** `max_steps`; `tolerance`, relative and absolute, on z; `starts`, of which the first is the prior
-    median and the others prior draws shrunk by half; `draws`; `estimate_noise`: fit, raise the noise levels to
-    the residuals (`InverseProblem.with_noise_from_residuals`), fit again.
+    median and the others prior draws shrunk by half; `draws`, rounded up to an even number; `estimate_noise`: fit,
+    raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit again.
     """
 
     max_steps: int = 40
@@ -59,9 +59,10 @@ class LevenbergMarquardt(AbstractCalibrator):
             raise InputError("LevenbergMarquardt: starts and max_steps must be >= 1, draws >= 2")
 
     def fit(self, problem, *, key):
-        problem, mode = self.fit_mode(problem, key=key)
+        key_start, key_draw = jax.random.split(key)
+        problem, mode = self.fit_mode(problem, key=key_start)
         root = jnp.linalg.cholesky(mode.covariance)
-        white = jax.random.normal(key, (2, self.draws // 2, problem.dimension))
+        white = jax.random.normal(key_draw, (2, -(-self.draws // 2), problem.dimension))
         z = mode.z + white @ root.T
         return Posterior.from_draws(
             problem,
@@ -69,7 +70,7 @@ class LevenbergMarquardt(AbstractCalibrator):
             mode.z,
             method="Levenberg-Marquardt and Laplace approximation",
             doubts=mode.doubts,
-            divergences=0,
+            effective=float(white[..., 0].size),
             steps=int(mode.steps),
             gradient_norm=float(jnp.linalg.norm(mode.gradient)),
         )

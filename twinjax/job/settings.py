@@ -27,10 +27,10 @@ class JobSettings:
     """What the job is to do; days since baseline. See conf/config.yaml for the meaning of each."""
 
     until_day: float | None = None
-    resolution_mm: float = 3.0
+    resolution_mm: float = 2.0
     margin_mm: float = 16.0
     correlation_length_mm: float = 6.0
-    max_step: float = 1.0
+    max_step: float = 2.0
     horizon_days: float = 180.0
     interval_days: float = 7.0
     draws: int = 100

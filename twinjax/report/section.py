@@ -18,19 +18,20 @@ from twinjax.twin.forecast import visibility_threshold
 def calibration_section(
     posterior: Posterior, text: str, *, truth: Mapping[str, float] | None = None, tables: Sequence[Table] = ()
 ) -> Section:
-    """Posterior and prior, pairs, draws in their order, parameters and checks; `tables` stand before the checks."""
+    """Posterior and prior, pairs, traces of chains, parameters and checks; `tables` stand before the checks."""
     prior, units = prior_draws(posterior), posterior.units
+    marginals = posterior_marginals(posterior, prior_draws=prior, truth=truth, units=units)
+    figures = [
+        ("Posterior (filled) and prior (dashed).", marginals),
+        ("Pairs of parameters.", posterior_pairs(posterior, truth=truth)),
+    ]
+    # Independent draws have no order that could tell of convergence.
+    if posterior.diagnostics.get("r_hat"):
+        figures.append(("Draws in their order.", posterior_traces(posterior)))
     return Section(
         "Calibration",
         text,
-        [
-            (
-                "Posterior (filled) and prior (dashed).",
-                posterior_marginals(posterior, prior_draws=prior, truth=truth, units=units),
-            ),
-            ("Pairs of parameters.", posterior_pairs(posterior, truth=truth)),
-            ("Draws in their order.", posterior_traces(posterior)),
-        ],
+        figures,
         [
             parameter_table(posterior, units=units, truth=truth),
             *tables,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from twinjax.calibration import Posterior
+from twinjax.calibration.importance import LARGEST_PARETO_K
 from twinjax.calibration.posterior import LARGEST_R_HAT, SMALLEST_EFFECTIVE_DRAWS, informed_by
 from twinjax.imaging.features import volume_mm3
 from twinjax.patient.visit import Visit
@@ -32,8 +33,10 @@ def parameter_table(
 ) -> Table:
     """One row per parameter; `priors` are descriptions."""
     intervals, diagnostics = posterior.credible_interval(0.9), posterior.diagnostics
-    columns = ["parameter", "unit", "prior", "most probable", "90 % interval", "R\u2011hat", "effective draws"]
-    columns.append("informed by (contraction)")
+    # Draws that are no chains have no R-hat.
+    chains = bool(diagnostics.get("r_hat"))
+    columns = ["parameter", "unit", "prior", "most probable", "90 % interval", *["R\u2011hat"] * chains]
+    columns += ["effective draws", "informed by (contraction)"]
     rows = []
     for name in posterior.names:
         low, high = intervals[name]
@@ -42,7 +45,8 @@ def parameter_table(
             informed = f"{informed_by(contraction[name])} ({100 * max(0.0, contraction[name]):.0f}\u00a0%)"
         row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
         row += [_three(posterior.map_estimate[name]), f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")]
-        rows.append([*row, _of(diagnostics, "r_hat", name, ".3f"), _of(diagnostics, "ess", name, ",.0f"), informed])
+        row += [_of(diagnostics, "r_hat", name, ".3f")] * chains
+        rows.append([*row, _of(diagnostics, "ess", name, ",.0f"), informed])
     if truth:
         columns.insert(3, "truth (synthetic)")
         for name, row in zip(posterior.names, rows, strict=True):
@@ -68,6 +72,10 @@ def diagnostics_table(posterior: Posterior, caption: str = "Can the calibration 
                 min(draws) >= SMALLEST_EFFECTIVE_DRAWS,
             ]
         )
+    if "pareto_k" in found:
+        question = "Do the weighted draws stand for the posterior? (Pareto k of the importance weights)"
+        shape = float(found["pareto_k"])
+        rows.append([question, f"{shape:.2f}", f"below {LARGEST_PARETO_K}", shape < LARGEST_PARETO_K])
     for key, question in (
         ("divergences", "Did the sampler meet regions that it could not follow? (divergences)"),
         ("solver_failures", "Did the tumour simulation fail for some draws? (solver failures)"),
