@@ -81,19 +81,8 @@ def run(config: DictConfig) -> dict:
     log.info("  %s", patient)
     model = _model(config, patient.brain_mask)
     shown = _without_places(OmegaConf.to_container(config, resolve=True))
-    common = {**parts, "seed": config.seed, "config": OmegaConf.to_yaml(shown)}
-    if len(patient.visits) == 1:
-        results = run_single_scan(
-            job,
-            patient,
-            model,
-            resolution_mm=settings.resolution_mm,
-            correlation_length_mm=settings.correlation_length_mm,
-            draws=settings.draws,
-            **common,
-        )
-    else:
-        results = run_longitudinal(job, patient, model, settings=settings, **common)
+    work = run_single_scan if len(patient.visits) == 1 else run_longitudinal
+    results = work(job, patient, model, settings=settings, **parts, seed=config.seed, config=OmegaConf.to_yaml(shown))
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, folder / "report.html")
     return results

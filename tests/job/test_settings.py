@@ -8,7 +8,7 @@ from twinjax.core.config import conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.job import JobSettings
-from twinjax.model import FisherKPP
+from twinjax.model import FisherKPP, UntimedFisherKPP
 
 DAYS = (0.0, 15.0, 30.0)
 MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
@@ -25,6 +25,13 @@ MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
 def test_settings_that_do_not_fit_the_patient(changes, message):
     with pytest.raises(InputError, match=message):
         JobSettings(**changes).check(DAYS, MODEL, load_named("prior", "glioblastoma"))
+
+
+def test_the_steps_of_a_single_scan_are_of_its_own_clock():
+    single, prior = UntimedFisherKPP(MODEL.domain), load_named("prior", "glioblastoma_single_scan")
+    with pytest.raises(InputError, match="calibration.max_step=2.0: the clock of a single scan"):
+        JobSettings().check([0.0], single, prior)
+    JobSettings(max_step=0.025).check([0.0], single, prior)
 
 
 def test_defaults_are_those_of_the_configuration():

@@ -10,6 +10,8 @@ from twinjax.core.config import choices
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractTumorModel, UntimedFisherKPP
 
+# A whole life of a tumour in fewer than ten steps is no solution.
+LONGEST_SINGLE_SCAN_STEP = 0.1
 # Fields of `JobSettings` that must be positive, and the keys of the configuration that set them.
 _POSITIVE = {
     "resolution_mm": "calibration.resolution_mm",
@@ -62,7 +64,8 @@ class JobSettings:
         single = isinstance(model, UntimedFisherKPP)
         if len(days) < 2 and not single:
             raise InputError(
-                "this patient has one visit: choose model=glioblastoma_single_scan prior=glioblastoma_single_scan"
+                "this patient has one visit: choose model=glioblastoma_single_scan prior=glioblastoma_single_scan "
+                "solver=strang_long_step calibration.margin_mm=32 calibration.max_step=0.025"
             )
         if len(days) > 1 and single:
             raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")
@@ -74,6 +77,11 @@ class JobSettings:
                         f"the prior of {parameter.name} sets '{path}', which {type(model).__name__} does not have; "
                         "choose the prior that goes with the model, such as model=glioblastoma prior=glioblastoma"
                     )
+        if single and self.max_step > LONGEST_SINGLE_SCAN_STEP:
+            raise InputError(
+                f"calibration.max_step={self.max_step}: the clock of a single scan runs from 0 to 1 and wants steps of "
+                f"at most {LONGEST_SINGLE_SCAN_STEP}, such as calibration.max_step=0.025"
+            )
         if single:
             return
         last = self.last_calibrated_day(days)

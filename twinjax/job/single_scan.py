@@ -19,6 +19,7 @@ from twinjax.calibration import (
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.output import Run, provenance
+from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import PatientData
 from twinjax.report import write_report
@@ -38,10 +39,8 @@ def run_single_scan(
     model: AbstractTumorModel,
     prior: Prior,
     calibrator: AbstractCalibrator,
+    settings: JobSettings,
     *,
-    resolution_mm: float = 3.0,
-    correlation_length_mm: float = 6.0,
-    draws: int = 100,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
@@ -51,8 +50,7 @@ def run_single_scan(
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
     `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and `plan_model.nii.gz` on the patient's grid.
     """
-    if not isinstance(model, UntimedFisherKPP):
-        raise InputError("a patient with one scan needs model=glioblastoma_single_scan prior=glioblastoma_single_scan")
+    settings.check(patient.days.tolist(), model, prior)
     scan = patient.visits[0].scan
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
@@ -61,15 +59,21 @@ def run_single_scan(
 
         def problem_of(model: UntimedFisherKPP) -> InverseProblem:
             return single_scan_problem(
-                patient, model, prior, correlation_length_mm=correlation_length_mm, solver=solver
+                patient,
+                model,
+                prior,
+                margin_mm=settings.margin_mm,
+                correlation_length_mm=settings.correlation_length_mm,
+                solver=solver,
+                max_step=settings.max_step,
             )
 
-        coarse, fine = coarse_and_fine(problem_of, model, resolution_mm)
+        coarse, fine = coarse_and_fine(problem_of, model, settings.resolution_mm)
         posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
         run.write_posterior(posterior)
     with run.stage("predict the density"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
-        prediction = twin.predict(1.0, [1.0], draws=draws, progress=True)
+        prediction = twin.predict(1.0, [1.0], draws=settings.draws, progress=True)
         domain = prediction.domain
         density = domain.to_grid(prediction.density_mean[0], scan.affine, scan.shape)
         write_nifti(run.folder / "density_mean.nii.gz", density, scan.affine)
