@@ -6,7 +6,7 @@ import line
 import numpy as np
 import pytest
 
-from twinjax.calibration import Datum, InverseProblem, LevenbergMarquardt, Prior
+from twinjax.calibration import Datum, InverseProblem, LevenbergMarquardt, Prior, levenberg_marquardt
 from twinjax.core.errors import InputError
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import PETObservation
@@ -76,12 +76,19 @@ def test_independent_draws_are_all_effective_and_none_is_lost():
     assert [row["r_hat"] for row in posterior.rows()] == [None, None]
 
 
-def test_starts_and_draws_are_independent():
-    """The draws would repeat the starting points, were both made of one key."""
+def test_draws_do_not_repeat_the_starts(monkeypatch):
     problem, mean, covariance = linear_problem()
-    method = LevenbergMarquardt(estimate_noise=False, starts=2, draws=2)
-    white = np.linalg.solve(np.linalg.cholesky(covariance), (method.fit(problem, key=KEY).z[0, 0] - mean))
-    assert not np.allclose(white, jax.random.normal(KEY, (2, 1, 2))[0, 0], atol=0.05)
+    starts, descend = [], levenberg_marquardt._descend
+
+    def recorded(problem, start, *arguments):
+        starts.append(np.asarray(start))
+        return descend(problem, start, *arguments)
+
+    monkeypatch.setattr(levenberg_marquardt, "_descend", recorded)
+    posterior = LevenbergMarquardt(estimate_noise=False, starts=2, draws=2, tolerance=1e-9).fit(problem, key=KEY)
+    white = np.linalg.solve(np.linalg.cholesky(covariance), posterior.z[0, 0] - mean)
+    assert len(starts) == 2 and starts[1].any()
+    assert not np.allclose(white, 2 * starts[1], atol=1e-3)
 
 
 def test_noise_is_estimated_from_the_residuals():

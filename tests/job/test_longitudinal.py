@@ -32,6 +32,7 @@ SETTINGS = JobSettings(
     until_day=15,
     resolution_mm=4.0,
     margin_mm=12.0,
+    max_step=1.0,
     horizon_days=40,
     interval_days=10,
     draws=10,

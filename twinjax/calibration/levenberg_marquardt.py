@@ -59,10 +59,10 @@ class LevenbergMarquardt(AbstractCalibrator):
             raise InputError("LevenbergMarquardt: starts and max_steps must be >= 1, draws >= 2")
 
     def fit(self, problem, *, key):
-        key_start, key_draw = jax.random.split(key)
-        problem, mode = self.fit_mode(problem, key=key_start)
+        # Another stream than that of the draws, or those would repeat the starts.
+        problem, mode = self.fit_mode(problem, key=jax.random.fold_in(key, 1))
         root = jnp.linalg.cholesky(mode.covariance)
-        white = jax.random.normal(key_draw, (2, -(-self.draws // 2), problem.dimension))
+        white = jax.random.normal(key, (2, -(-self.draws // 2), problem.dimension))
         z = mode.z + white @ root.T
         return Posterior.from_draws(
             problem,
