@@ -1,4 +1,7 @@
-"""The public face: the code of the documentation runs as written, here on a small virtual (synthetic) patient."""
+"""The public face: the code of docs/public-face.md runs as written, here on a small virtual (synthetic) patient."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,40 +13,8 @@ from twinjax.patient.virtual import VirtualPatient, generate
 pytest.importorskip("monai")
 pytest.importorskip("nilearn")
 
-IMPORTS = """\
-import twinjax as tt
-from twinjax import ImagingPipeline, ParameterEstimator
-from monai.transforms import Compose, CropForeground, EnsureChannelFirst, LoadImage, ScaleIntensity, Spacing
-"""
-
-IMAGING = """\
-pipeline = ImagingPipeline(
-    modalities=["T1", "T1CE", "T2", "FLAIR"],
-    preprocessing=Compose([LoadImage(image_only=True), EnsureChannelFirst(), Spacing(pixdim=(1.0, 1.0, 1.0)),
-                           ScaleIntensity(minv=0.0, maxv=1.0), CropForeground()]),
-    segmentation_model="nnunet_brain_tumor",     # a name from conf/segmentation, or a segmenter object
-)
-processed = pipeline.process(patient_dir="patient_001/", output_dir="processed/patient_001/")
-processed["imaging"]          # (1, 4, X, Y, Z) MetaTensor: a MONAI inferer takes it as it is: inferer(processed["imaging"], segmentor)
-processed["segmentation"], processed["scan_baseline"], processed["scan_followup"]
-"""  # noqa: E501
-
-ESTIMATION = """\
-estimator = ParameterEstimator(model_type="reaction_diffusion", optimization="bayesian")   # or "gradient", "pinn"
-parameters = estimator.estimate(
-    imaging_t0=processed["scan_baseline"], imaging_t1=processed["scan_followup"], time_interval_days=30,
-    prior_distributions={"diffusion": ("lognormal", 0.1, 0.5), "proliferation": ("lognormal", 0.05, 0.3)},
-)   # ("lognormal", median, sigma); mm^2/day, 1/day
-parameters["diffusion"], parameters["proliferation"], parameters["carrying_capacity"]
-"""
-
-TWIN = """\
-patient = tt.PatientData(patient_id="GBM_001", imaging_dir="GBM_001/", treatment_file="GBM_001/treatment.csv")
-model = tt.ReactionDiffusionModel(domain=patient.brain_mask, resolution_mm=1.0)
-posterior = tt.BayesianCalibration(model=model, patient=patient, n_samples=1000).run()
-twin = tt.DigitalTwin(model=model, parameters=posterior.map_estimate, uncertainty=posterior.credible_interval(0.95))
-prediction = twin.predict(horizon_days=180, output_times=[30, 60, 90, 120, 150, 180])
-"""
+DOCUMENT = Path(__file__).parent.parent / "docs" / "public-face.md"
+IMAGING, ESTIMATION, TWIN = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
 
 TRUTH = VirtualPatient(
     patient_id="virtual_small",
@@ -73,14 +44,14 @@ def names(folder):
     names: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        exec(IMPORTS + IMAGING.replace('"nnunet_brain_tumor"', '"rule_based"'), names)
+        exec(IMAGING.replace('"nnunet_brain_tumor"', '"rule_based"'), names)
     return names
 
 
 def test_the_snippet_as_it_stands_says_which_model_is_missing(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(MissingDependencyError, match="nnU-Net.*model_folder") as caught:
-        exec(IMPORTS + IMAGING, {})
+        exec(IMAGING, {})
     assert "\n" not in str(caught.value)
 
 

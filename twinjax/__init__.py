@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from twinjax.imaging import ImagingPipeline as ImagingPipeline
     from twinjax.imaging import Scan as Scan
     from twinjax.model import FisherKPP as FisherKPP
-    from twinjax.model import FisherKPP as ReactionDiffusionModel  # noqa: F401
     from twinjax.patient import PatientData as PatientData
     from twinjax.patient import Visit as Visit
     from twinjax.simulate import simulate as simulate
     from twinjax.treatment import Regimen as Regimen
     from twinjax.twin import DigitalTwin as DigitalTwin
+
+    ReactionDiffusionModel = FisherKPP
 
 __version__ = "0.1.0"
 

@@ -81,19 +81,8 @@ def run(config: DictConfig) -> dict:
     log.info("  %s", patient)
     model = _model(config, patient.brain_mask)
     shown = _without_places(OmegaConf.to_container(config, resolve=True))
-    common = {**parts, "seed": config.seed, "config": OmegaConf.to_yaml(shown)}
-    if len(patient.visits) == 1:
-        results = run_single_scan(
-            job,
-            patient,
-            model,
-            resolution_mm=settings.resolution_mm,
-            correlation_length_mm=settings.correlation_length_mm,
-            draws=settings.draws,
-            **common,
-        )
-    else:
-        results = run_longitudinal(job, patient, model, settings=settings, **common)
+    work = run_single_scan if len(patient.visits) == 1 else run_longitudinal
+    results = work(job, patient, model, settings=settings, **parts, seed=config.seed, config=OmegaConf.to_yaml(shown))
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, folder / "report.html")
     return results
@@ -101,7 +90,7 @@ def run(config: DictConfig) -> dict:
 
 def _settings(config: DictConfig):
     """The settings of the job, checked; days since baseline."""
-    from twinjax.job import LongitudinalSettings
+    from twinjax.job import JobSettings
 
     groups: Any = OmegaConf.to_container(config, resolve=True)
     if not isinstance(groups["seed"], int) or groups["seed"] < 0:
@@ -110,7 +99,7 @@ def _settings(config: DictConfig):
     names = {"horizon_days": "decision_horizon_days", "draws": "decision_draws"}
     try:
         renamed = {names.get(key, key): value for key, value in decision.items()}
-        return LongitudinalSettings(**groups["calibration"], **groups["forecast"], **renamed)
+        return JobSettings(**groups["calibration"], **groups["forecast"], **renamed)
     except (TypeError, AttributeError) as error:
         raise InputError(f"calibration, forecast, decision: {error}; see conf/config.yaml for their keys") from error
 

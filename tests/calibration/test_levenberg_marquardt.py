@@ -6,7 +6,7 @@ import line
 import numpy as np
 import pytest
 
-from twinjax.calibration import Datum, InverseProblem, LevenbergMarquardt, Prior
+from twinjax.calibration import Datum, InverseProblem, LevenbergMarquardt, Prior, levenberg_marquardt
 from twinjax.core.errors import InputError
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import PETObservation
@@ -64,6 +64,31 @@ def test_draws_have_the_mean_and_covariance_of_the_posterior():
     np.testing.assert_allclose(z.mean(0), mean, atol=0.03 * deviation.min())
     np.testing.assert_allclose(np.cov(z.T), covariance, atol=0.03 * np.diag(covariance).max())
     np.testing.assert_allclose(posterior.samples["scale"], 0.8 + 0.4 * posterior.z[..., 1], rtol=1e-12)
+
+
+def test_independent_draws_are_all_effective_and_none_is_lost():
+    problem, _, _ = linear_problem()
+    posterior = LevenbergMarquardt(estimate_noise=False, draws=201).fit(problem, key=KEY)
+    assert posterior.z.shape == (2, 101, 2)
+    assert posterior.diagnostics["ess"] == {"background": 202, "scale": 202}
+    assert posterior.diagnostics["r_hat"] is None
+    assert "divergences" not in posterior.diagnostics
+    assert [row["r_hat"] for row in posterior.rows()] == [None, None]
+
+
+def test_draws_do_not_repeat_the_starts(monkeypatch):
+    problem, mean, covariance = linear_problem()
+    starts, descend = [], levenberg_marquardt._descend
+
+    def recorded(problem, start, *arguments):
+        starts.append(np.asarray(start))
+        return descend(problem, start, *arguments)
+
+    monkeypatch.setattr(levenberg_marquardt, "_descend", recorded)
+    posterior = LevenbergMarquardt(estimate_noise=False, starts=2, draws=2, tolerance=1e-9).fit(problem, key=KEY)
+    white = np.linalg.solve(np.linalg.cholesky(covariance), posterior.z[0, 0] - mean)
+    assert len(starts) == 2 and starts[1].any()
+    assert not np.allclose(white, 2 * starts[1], atol=1e-3)
 
 
 def test_noise_is_estimated_from_the_residuals():

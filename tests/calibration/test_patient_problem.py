@@ -9,6 +9,7 @@ from twinjax.calibration import (
     BayesianCalibration,
     LevenbergMarquardt,
     ParameterEstimator,
+    coarse_and_fine,
     longitudinal_problem,
     single_scan_problem,
 )
@@ -215,6 +216,15 @@ def test_an_unknown_prior_is_refused():
 def test_choices_are_listed(options, message):
     with pytest.raises(InputError, match=message):
         ParameterEstimator(**options)
+
+
+@pytest.mark.parametrize(("resolution_mm", "edge_mm"), [(6.0, 6.0), (0.5, max(DOMAIN.spacing))])
+def test_the_fit_has_its_own_grid_but_never_a_finer_one(resolution_mm, edge_mm):
+    model, prior = FisherKPP(DOMAIN), default_prior()
+    coarse, fine = coarse_and_fine(lambda m: longitudinal_problem(patient(), m, prior), model, resolution_mm)
+    assert coarse.whole.model.domain.spacing == (edge_mm,) * 3
+    assert eqx.tree_equal(fine.whole.model, model)
+    assert coarse.prior.names == fine.prior.names
 
 
 @pytest.mark.slow

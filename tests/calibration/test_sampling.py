@@ -70,6 +70,8 @@ def test_importance_sampling_reports_what_it_did(importance):
     assert d["verdict"] == "converged"
     assert d["pareto_k"] < 0.7
     assert d["solver_failures"] == 0
+    # Resampled draws are no chains.
+    assert d["r_hat"] is None
     # No more effective draws than proposals, and a near-normal posterior wastes few of them.
     assert all(200 < value <= 400 for value in d["ess"].values())
 
@@ -89,7 +91,7 @@ def test_importance_sampling_says_when_its_proposal_is_wrong():
     posterior = ImportanceSampler(proposals=100, draws=101, progress=False, mode=lost).fit(PROBLEM, key=KEY)
     assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: Levenberg-Marquardt did not reach")
     assert "Pareto k" in posterior.diagnostics["verdict"]
-    assert posterior.z.shape == (2, 50, 2)
+    assert posterior.z.shape == (2, 51, 2)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,20 @@ def test_resampled_keeps_the_centre_of_a_tumour_field(head):
     np.testing.assert_allclose(centre(there, coarse), centre(field, head), atol=1e-4)
 
 
+def test_a_mask_is_brought_over_as_a_mask(head):
+    """Two voxels of one, of which the region holds three quarters, and a quarter."""
+    fine = np.zeros((4, 2, 2), bool)
+    fine[0], fine[1, 0], fine[3, 0, 0] = True, True, True
+    coarse = Domain(np.ones((2, 1, 1)), (2.0, 2.0, 2.0))
+    half = np.eye(4)
+    half[:3, 3] = -0.5
+    found = coarse.from_grid(fine, half)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found.ravel(), [True, False])
+    np.testing.assert_array_equal(found, coarse.from_grid(fine.astype(np.float32), half) >= 0.5)
+    np.testing.assert_array_equal(head.from_grid(np.asarray(head.mask), head.affine), head.mask)
+
+
 def test_resampled_to_its_own_resolution_is_the_same_domain():
     domain = Domain(ball(), (1.0, 1.0, 1.0))
     assert domain.resampled(1.0) is domain

@@ -46,6 +46,15 @@ def test_tumour_features_of_a_scan():
     assert features["whole_tumor_volume_mm3"] == pytest.approx(np.pi * 16 * 9 * 6, rel=0.02)
     assert features["core_volume_mm3"] == pytest.approx(np.pi * 36 * 6, rel=0.05)
     assert features["longest_diameter_mm"] == pytest.approx(12, abs=1.6)
+    centre = [features[f"centre_{axis}_mm"] for axis in "xyz"]
+    np.testing.assert_allclose(centre, [10 - 44.25, -20 + 44.25, 30 + 8], atol=0.1)
+
+
+def test_a_tumour_that_is_gone_has_volumes_only():
+    features = tumor_features(Scan(AFFINE, segmentation=np.zeros((4, 4, 4), np.int8)))
+    assert features["core_volume_mm3"] == features["whole_tumor_volume_mm3"] == 0
+    others = {name: value for name, value in features.items() if "volume" not in name}
+    assert len(others) == 5 and np.isnan(list(others.values())).all()
 
 
 def test_cellularity_inverts_the_observation_model():

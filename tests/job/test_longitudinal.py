@@ -11,9 +11,8 @@ import pytest
 
 from twinjax.calibration import LevenbergMarquardt
 from twinjax.core.config import load_named
-from twinjax.core.errors import InputError
 from twinjax.imaging import ImagingPipeline
-from twinjax.job import LongitudinalSettings, Run, run_longitudinal
+from twinjax.job import JobSettings, Run, run_longitudinal
 from twinjax.model import FisherKPP
 from twinjax.patient import PatientData
 from twinjax.patient.virtual import VirtualPatient, generate
@@ -29,10 +28,11 @@ SMALL = VirtualPatient(
     truth_resolution_mm=1.5,
     field_of_view_mm=52.0,
 )
-SETTINGS = LongitudinalSettings(
+SETTINGS = JobSettings(
     until_day=15,
     resolution_mm=4.0,
     margin_mm=12.0,
+    max_step=1.0,
     horizon_days=40,
     interval_days=10,
     draws=10,
@@ -74,7 +74,7 @@ def rows(job, name):
 
 def test_all_files_are_there_and_no_partial_ones(job):
     fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
-    tables = ["metrics.csv", "parameters.csv", "volumes.csv"]
+    tables = ["features.csv", "metrics.csv", "parameters.csv", "volumes.csv"]
     expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
 
@@ -127,6 +127,17 @@ def test_metrics_are_finite_and_within_range(job):
     )
 
 
+def test_features_of_every_visit(job):
+    table = rows(job, "features.csv")
+    assert [float(row["day"]) for row in table] == [0, 15, 30]
+    for row, visit in zip(table, job[0].visits, strict=True):
+        voxel = float(np.prod(visit.scan.spacing))
+        assert float(row["whole_tumor_volume_mm3"]) == pytest.approx(visit.scan.whole_tumor.sum() * voxel)
+        centre = [float(row[f"centre_{axis}_mm"]) for axis in "xyz"]
+        # The tumour began at its seed, and its foci lie within the core.
+        assert np.linalg.norm(np.subtract(centre, SMALL.seed_position_mm)) < SMALL.core_radius_mm
+
+
 def test_volumes_grow_inside_their_intervals(job):
     table = [row for row in rows(job, "volumes.csv") if row["region"] == "whole_tumor"]
     assert [float(row["day"]) for row in table] == [0, 10, 15, 20, 30, 40]
@@ -168,24 +179,3 @@ def test_every_stage_has_its_time(job):
     seconds = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["seconds"]
     assert list(seconds) == list(job[1].seconds) and len(seconds) == job[1].stages
     assert all(value > 0 for value in seconds.values())
-
-
-DAYS = (0.0, 15.0, 30.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"until_day": 0}, "calibration.until_day=0"),
-        ({"until_day": -5}, "calibration.until_day=-5"),
-        ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
-    ],
-)
-def test_settings_that_do_not_fit_the_patient(job, changes, message):
-    with pytest.raises(InputError, match=message):
-        LongitudinalSettings(**changes).check(DAYS, FisherKPP(job[0].brain_mask), load_named("prior", "glioblastoma"))
-
-
-def test_last_calibrated_day():
-    assert LongitudinalSettings().last_calibrated_day(DAYS) == 30
-    assert LongitudinalSettings(until_day=20).last_calibrated_day(DAYS) == 15

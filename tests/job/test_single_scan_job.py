@@ -10,7 +10,7 @@ from twinjax.calibration import LevenbergMarquardt
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging import Scan
-from twinjax.job import Run, run_single_scan
+from twinjax.job import JobSettings, Run, run_single_scan
 from twinjax.model import FisherKPP, UntimedFisherKPP
 from twinjax.patient import PatientData, Visit
 
@@ -41,8 +41,7 @@ def job(tmp_path_factory):
         UntimedFisherKPP(ball.brain_mask, resolution_mm=4.0),
         load_named("prior", "glioblastoma_single_scan"),
         LevenbergMarquardt(max_steps=15, draws=100),
-        resolution_mm=4.0,
-        draws=10,
+        JobSettings(resolution_mm=4.0, margin_mm=32.0, max_step=0.025, draws=10),
         solver=load_named("solver", "strang_long_step"),
     )
     return ball, run, results
@@ -50,7 +49,7 @@ def job(tmp_path_factory):
 
 def test_all_files_are_there(job):
     fields = ["density_mean", "density_std", "plan_model", "plan_standard"]
-    others = ["metrics.csv", "parameters.csv", "posterior.nc", "report.html", "results.json"]
+    others = ["features.csv", "metrics.csv", "parameters.csv", "posterior.nc", "report.html", "results.json"]
     assert sorted(path.name for path in job[1].folder.iterdir()) == sorted([*(f"{f}.nii.gz" for f in fields), *others])
     for name in fields:
         image = nibabel.load(job[1].folder / f"{name}.nii.gz")
@@ -99,4 +98,5 @@ def test_a_model_with_a_clock_is_refused(tmp_path):
             FisherKPP(ball.brain_mask),
             load_named("prior", "glioblastoma_single_scan"),
             LevenbergMarquardt(),
+            JobSettings(),
         )

@@ -4,7 +4,6 @@ import pytest
 from matplotlib.colors import same_color
 
 from twinjax.calibration import Posterior
-from twinjax.core.errors import InputError
 from twinjax.report import figure as figures
 from twinjax.report.style import COLORS, lower_first, quantity_label
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen, chemotherapy_cycles
@@ -89,13 +88,6 @@ def test_a_single_operation_is_one_marker():
     mark = figures.TreatmentMark("resection", [12.0], continuous=False)
     figure = figures.volume_curve(TIMES, {"core_volume_mm3": VOLUMES}, treatments=[mark])
     assert list(figure.axes[1].lines[0].get_xdata()) == [12]
-
-
-def test_the_best_option_is_counted_draw_by_draw_and_ties_are_shared():
-    outcomes = {"a": np.array([1.0, 1.0, 5.0, 2.0]), "b": np.array([2.0, 2.0, 1.0, 2.0])}
-    assert figures.probability_best(outcomes) == {"a": 0.625, "b": 0.375}
-    with pytest.raises(InputError, match="equally many"):
-        figures.probability_best({"a": np.zeros(3), "b": np.zeros(4)})
 
 
 def test_marginals_show_prior_truth_and_interval(posterior):

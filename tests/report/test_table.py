@@ -28,22 +28,12 @@ def make_posterior(**diagnostics):
     return Posterior(samples, np.zeros((4, 500, 2)), mode, np.zeros(2), units, found | diagnostics)
 
 
-def test_contraction_is_what_the_data_removed_of_the_priors_variance():
-    prior = RNG.normal(0, 2, 100_000)
-    assert tables.contraction(prior / 2, prior) == pytest.approx(0.75)
-    positive = np.exp(prior)
-    assert tables.contraction(np.exp(prior / 2), positive) == pytest.approx(0.75)
-    assert tables.contraction(prior, np.zeros(5)) == 0
-
-
 def test_parameters_tell_what_the_data_informed():
-    posterior = make_posterior()
-    prior = {"diffusivity": RNG.lognormal(np.log(0.1), 0.5, 5000), "sensitivity": RNG.normal(0.2, 0.05, 5000)}
+    posterior = make_posterior(contraction={"diffusivity": 0.96, "sensitivity": -0.01})
     table = tables.parameter_table(
         posterior,
         units={"diffusivity": "mm²/day"},
         priors={"diffusivity": "lognormal, median 0.1"},
-        prior_draws=prior,
         truth={"diffusivity": 0.11},
     )
     first, second = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
@@ -61,6 +51,13 @@ def test_a_method_without_chains_has_no_r_hat():
     assert "—" in tables.parameter_table(posterior).rows[0]
     checks = [row[0] for row in tables.diagnostics_table(posterior).rows]
     assert not any("R-hat" in check for check in checks)
+    assert not any("hat" in column for column in tables.parameter_table(posterior).columns)
+
+
+@pytest.mark.parametrize(("shape", "met"), [(0.31, True), (0.82, False)])
+def test_weighted_draws_are_judged_by_their_pareto_k(shape, met):
+    rows = tables.diagnostics_table(make_posterior(r_hat=None, pareto_k=shape)).rows
+    assert [(row[1], row[2], row[3]) for row in rows if "Pareto" in row[0]] == [(f"{shape:.2f}", "below 0.7", met)]
 
 
 def test_diagnostics_name_the_worst_and_whether_it_is_good_enough():

@@ -5,9 +5,11 @@ import numpy as np
 
 from twinjax.calibration import Datum, InverseProblem, Posterior, Prior
 from twinjax.domain import Domain
+from twinjax.imaging import Scan
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.treatment import Radiotherapy, Regimen
+from twinjax.twin import Forecast
 
 SHAPE, SPACING = (48, 4, 4), (2.0, 2.0, 2.0)
 AFFINE = np.diag([*SPACING, 1.0])
@@ -43,3 +45,28 @@ def problem() -> InverseProblem:
 def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20) -> Posterior:
     z = np.asarray(z_map) + spread * np.random.default_rng(0).normal(size=(2, draws // 2, 3))
     return Posterior.from_draws(problem(), z, np.asarray(z_map), method="none: synthetic draws", doubts=[])
+
+
+def slab(first: int, last: int) -> np.ndarray:
+    """The voxels `first <= x < last` of the bar."""
+    region = np.zeros(SHAPE, bool)
+    region[first:last] = True
+    return region
+
+
+def scan(core: np.ndarray, whole: np.ndarray, **images: np.ndarray) -> Scan:
+    segmentation = np.select([core, whole], [3, 2]).astype(np.int8)
+    return Scan(AFFINE, images, segmentation, np.ones(SHAPE, bool))
+
+
+def prediction(core: np.ndarray, whole: np.ndarray, days=(4.0, 8.0), *, failed_draws: int = 0) -> Forecast:
+    """A forecast that is made, not solved: the same regions on all days, their volumes known to a tenth."""
+    count, factors = len(days), np.linspace(0.9, 1.1, 11)[:, None]
+    fields = {name: np.stack([region * 1.0] * count) for name, region in (("core", core), ("whole_tumor", whole))}
+    volumes = {
+        f"{name}_volume_mm3": factors * field.reshape(count, -1).sum(1) * DOMAIN.voxel_volume
+        for name, field in fields.items()
+    }
+    mean = 0.4 * fields["core"] + 0.4 * fields["whole_tumor"]
+    noise = dict.fromkeys(fields, 0.1)
+    return Forecast(np.asarray(days), mean, 0.1 * mean, fields, volumes, DOMAIN, noise, failed_draws)

@@ -7,7 +7,7 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import DigitalTwin, compare
-from twinjax.twin.comparison import _days_to_progression
+from twinjax.twin.comparison import _days_to_progression, probability_best
 
 
 def option(dose: float) -> Regimen:
@@ -46,6 +46,13 @@ def test_the_same_option_twice_gives_the_same_volumes(comparison):
 def test_probabilities_sum_to_one_and_equals_share(comparison):
     assert sum(comparison.probability_best.values()) == pytest.approx(1)
     assert comparison.probability_best == pytest.approx({"weak": 0.0, "strong": 0.5, "strong again": 0.5})
+
+
+def test_the_best_option_is_counted_draw_by_draw_and_ties_are_shared():
+    outcomes = {"a": np.array([1.0, 1.0, 5.0, 2.0]), "b": np.array([2.0, 2.0, 1.0, 2.0])}
+    assert probability_best(outcomes) == {"a": 0.625, "b": 0.375}
+    with pytest.raises(InputError, match="equally many"):
+        probability_best({"a": np.zeros(3), "b": np.zeros(4)})
 
 
 def test_rows_are_ordered_and_in_ml(comparison):

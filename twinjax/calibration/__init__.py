@@ -12,5 +12,6 @@ from twinjax.calibration.prior import Parameter as Parameter
 from twinjax.calibration.prior import Prior as Prior
 from twinjax.calibration.problem import Datum as Datum
 from twinjax.calibration.problem import InverseProblem as InverseProblem
+from twinjax.calibration.problem import coarse_and_fine as coarse_and_fine
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
 from twinjax.calibration.tumor import Tumor as Tumor

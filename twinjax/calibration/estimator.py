@@ -11,6 +11,7 @@ from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem
 from twinjax.calibration.posterior import Posterior, Summary
 from twinjax.calibration.prior import Prior
+from twinjax.calibration.problem import coarse_and_fine
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
@@ -102,9 +103,9 @@ class BayesianCalibration:
         self.calibrator = calibrator or ImportanceSampler(draws=n_samples)
         self.seed = seed
         prior = prior or default_prior()
-        self.problem = longitudinal_problem(patient, model, prior)
-        coarse = model.on(model.domain.resampled(max(resolution_mm, *model.domain.spacing)))
-        self.coarse_problem = longitudinal_problem(patient, coarse, prior)
+        self.coarse_problem, self.problem = coarse_and_fine(
+            lambda model: longitudinal_problem(patient, model, prior), model, resolution_mm
+        )
 
     def run(self) -> Posterior:
         """Calibrate. A posterior that has not converged says so in `diagnostics["verdict"]`."""

@@ -35,7 +35,7 @@ class ImportanceSampler(AbstractCalibrator):
     (population Monte Carlo; Cappe et al. 2004, J Comput Graph Stat 13:907).
 
     **Fields:** `proposals` per round, `rounds` at most, `effective` draws that are enough, `draws` (resampled from
-    the last round), `mode`, `progress` (a bar on the terminal).
+    the last round; rounded up to an even number), `mode`, `progress` (a bar on the terminal).
     """
 
     proposals: int = 500
@@ -50,8 +50,8 @@ class ImportanceSampler(AbstractCalibrator):
             raise InputError("ImportanceSampler: proposals and draws must be at least 100, rounds at least 1")
 
     def fit(self, problem, *, key):
-        key, key_resample = jax.random.split(key)
-        problem, mode = self.mode.fit_mode(problem, key=key)
+        key, key_resample, key_mode = jax.random.split(key, 3)
+        problem, mode = self.mode.fit_mode(problem, key=key_mode)
         center, covariance = np.asarray(mode.z), np.asarray(mode.covariance)
         for number in range(self.rounds):
             key, key_round = jax.random.split(key)
@@ -63,8 +63,8 @@ class ImportanceSampler(AbstractCalibrator):
             # Half the old covariance keeps a round of few effective draws from collapsing the next.
             center = weights @ z
             covariance = 0.5 * covariance + 0.5 * np.cov(z.T, aweights=weights).reshape(covariance.shape)
-        chosen = jax.random.choice(key_resample, len(z), (2, self.draws // 2), p=jnp.asarray(weights))
-        doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+        chosen = jax.random.choice(key_resample, len(z), (2, -(-self.draws // 2)), p=jnp.asarray(weights))
+        doubts = mode.doubts
         if not pareto_k < LARGEST_PARETO_K:
             doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
         return Posterior.from_draws(

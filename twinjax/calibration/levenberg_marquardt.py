@@ -34,13 +34,18 @@ class Mode(eqx.Module):
     steps: Int[Array, ""]
     converged: Bool[Array, ""]
 
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against a posterior that is built on this mode, in plain words."""
+        return [] if bool(self.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+
 
 class LevenbergMarquardt(AbstractCalibrator):
     """Mode by optimistix's Levenberg-Marquardt with forward-mode Jacobians; draws from the Laplace approximation.
 
     **Fields:** `max_steps`; `tolerance`, relative and absolute, on z; `starts`, of which the first is the prior
-    median and the others prior draws shrunk by half; `draws`; `estimate_noise`: fit, raise the noise levels to
-    the residuals (`InverseProblem.with_noise_from_residuals`), fit again.
+    median and the others prior draws shrunk by half; `draws`, rounded up to an even number; `estimate_noise`: fit,
+    raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit again.
     """
 
     max_steps: int = 40
@@ -54,18 +59,18 @@ class LevenbergMarquardt(AbstractCalibrator):
             raise InputError("LevenbergMarquardt: starts and max_steps must be >= 1, draws >= 2")
 
     def fit(self, problem, *, key):
-        problem, mode = self.fit_mode(problem, key=key)
+        # Another stream than that of the draws, or those would repeat the starts.
+        problem, mode = self.fit_mode(problem, key=jax.random.fold_in(key, 1))
         root = jnp.linalg.cholesky(mode.covariance)
-        white = jax.random.normal(key, (2, self.draws // 2, problem.dimension))
+        white = jax.random.normal(key, (2, -(-self.draws // 2), problem.dimension))
         z = mode.z + white @ root.T
-        doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
         return Posterior.from_draws(
             problem,
             z,
             mode.z,
             method="Levenberg-Marquardt and Laplace approximation",
-            doubts=doubts,
-            divergences=0,
+            doubts=mode.doubts,
+            effective=float(white[..., 0].size),
             steps=int(mode.steps),
             gradient_norm=float(jnp.linalg.norm(mode.gradient)),
         )

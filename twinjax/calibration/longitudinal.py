@@ -126,7 +126,8 @@ def _interior(visit: Visit, region: str) -> np.ndarray:
 def densest_adc(visits: Sequence[Visit]) -> float | None:
     """ADC (mm²/s) of the densest packing in the cores, their outer `PARTIAL_VOLUME_MM` left out; None without ADC.
 
-    It is one for all visits, or growth would be divided out.
+    It is one for all visits, or growth would be divided out. Unlike the default of `cellularity_from_adc`, which takes
+    the lower bound so that no density is clipped, single low voxels are not believed: the higher of the two bounds.
     """
     pooled = [visit.scan.images["ADC"][_interior(visit, "core")] for visit in visits if "ADC" in visit.scan.images]
     values = np.concatenate(pooled) if pooled else np.empty(0)

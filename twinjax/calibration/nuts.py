@@ -70,7 +70,7 @@ class NoUTurnSampler(AbstractCalibrator):
         z = np.asarray(mcmc.get_samples(group_by_chain=True)["z"])
         fields = {name: np.asarray(value) for name, value in mcmc.get_extra_fields(group_by_chain=True).items()}
         divergences = int(fields["diverging"].sum())
-        doubts = [] if bool(mode.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+        doubts = mode.doubts
         if divergences > 0.01 * fields["diverging"].size:
             doubts.append(f"{divergences} divergent transitions")
         return Posterior.from_draws(

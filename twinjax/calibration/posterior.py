@@ -55,8 +55,9 @@ class Posterior:
     - `mode`: name to the value at the posterior mode; `z_map` (parameters,) whitened.
     - `units`: name to unit.
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
-    - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat`, `ess` (bulk effective
-      draws) and `contraction` (1 - posterior / prior variance in z); `divergences`, and what a method adds.
+    - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat` (None where draws
+      are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); and what
+      a method adds, such as `divergences` or `pareto_k`.
     """
 
     samples: Mapping[str, np.ndarray]
@@ -81,22 +82,23 @@ class Posterior:
     ) -> "Posterior":
         """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
 
-        `effective` is the effective number of draws where it is known from weights: resampled draws repeat.
+        `effective` is the effective number of draws of a method whose draws are independent, or resampled by weight:
+        they are no chains, and have no R-hat.
         """
         prior = problem.prior
         z, z_map = np.asarray(z, float), np.asarray(z_map, float)
         values = jax.vmap(jax.vmap(prior.values))(jnp.asarray(z))
         samples = {name: np.asarray(values[name]) for name in prior.names}
-        diagnostics: dict[str, Any] = {"method": method, **convergence(samples), **extra}
-        if effective is not None:
-            diagnostics["ess"] = dict.fromkeys(samples, effective)
+        independent = {"r_hat": None, "ess": dict.fromkeys(samples, effective)}
+        found = convergence(samples) if effective is None else independent
+        diagnostics: dict[str, Any] = {"method": method, **found, **extra}
         diagnostics["contraction"] = {name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)}
         diagnostics["noise"] = {name: float(o.noise_std) for name, o in problem.tumor.observation.items()}
         diagnostics["edge_density"] = edge = float(problem.edge_density(jnp.asarray(z_map)))
         doubts = list(doubts)
         if edge > LARGEST_EDGE_DENSITY:
             doubts.append(f"the tumour reaches the edge of the box that was fitted (density {edge:.3f}); enlarge it")
-        r_hat, ess = diagnostics["r_hat"], diagnostics["ess"]
+        r_hat, ess = diagnostics["r_hat"] or {}, diagnostics["ess"]
         if any(not value < LARGEST_R_HAT for value in r_hat.values()):
             doubts.append(f"the chains disagree (R-hat up to {max(r_hat.values()):.2f}, wanted < {LARGEST_R_HAT})")
         if any(not value >= SMALLEST_EFFECTIVE_DRAWS for value in ess.values()):
@@ -177,10 +179,10 @@ class Posterior:
                 "lower": interval[name][0],
                 "upper": interval[name][1],
                 "level": level,
-                "r_hat": self.diagnostics["r_hat"][name],
+                "r_hat": (self.diagnostics["r_hat"] or {}).get(name),
                 "effective_draws": self.diagnostics["ess"][name],
                 "contraction": self.diagnostics["contraction"][name],
-                "informed_by": "data" if self.diagnostics["contraction"][name] > 1 - MOSTLY_PRIOR else "mostly prior",
+                "informed_by": informed_by(self.diagnostics["contraction"][name]),
             }
             for name in self.names
         ]
@@ -207,3 +209,8 @@ class Posterior:
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error
+
+
+def informed_by(contraction: float) -> str:
+    """What a parameter with that contraction of its variance was informed by, in plain words."""
+    return "data" if contraction > 1 - MOSTLY_PRIOR else "mostly prior"

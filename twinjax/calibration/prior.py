@@ -28,6 +28,7 @@ def distribution(specification: dist.Distribution | Sequence, name: str) -> dist
     if isinstance(specification, dist.Distribution):
         try:
             scalar = jnp.shape(specification.icdf(0.5)) == ()
+        # Gamma's and its like is in TensorFlow Probability, which twinjax does not install; others have none.
         except (ImportError, NotImplementedError) as error:
             kind = type(specification).__name__
             raise InputError(f"prior of {name}: {kind} has no inverse distribution function here") from error

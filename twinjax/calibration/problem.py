@@ -1,6 +1,7 @@
 """`InverseProblem`: one definition of the misfit for every calibration method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -196,6 +197,19 @@ class InverseProblem(eqx.Module):
                 lambda o: o.noise_std, observation[name], observation[name].noise_std * factor
             )
         return eqx.tree_at(lambda problem: problem.tumor.observation, self, observation)
+
+
+def coarse_and_fine(
+    problem_of: Callable[[Any], InverseProblem], model: AbstractTumorModel, resolution_mm: float
+) -> tuple[InverseProblem, InverseProblem]:
+    """The problem to fit, on a grid of `resolution_mm`, and the one on the model's own grid, where a twin forecasts.
+
+    `problem_of` makes the problem of a model on any grid; a model coarser than `resolution_mm` keeps its grid. Fit
+    the first and `Posterior.attach` the second. What the coarse grid costs shows in the volumes at the calibration
+    visits, and goes into the twin's `volume_noise`.
+    """
+    edge = max(resolution_mm, *model.domain.spacing)
+    return problem_of(model.on(model.domain.resampled(edge))), problem_of(model)
 
 
 def _standardized(datum: Datum, expected: dist.Normal) -> Float[Array, " n"]:

@@ -30,13 +30,13 @@ def single_scan_problem(
     segmentation_noise: float = 0.3,
     pet_noise: float = 0.15,
     solver: diffrax.AbstractSolver | None = None,
-    steps: int = 40,
+    max_step: float = 0.025,
 ) -> InverseProblem:
     """The baseline scan of `patient` as data: core, whole tumour and, where there is one, amino-acid PET.
 
     The tumour grows from a point near the core's centre (clock 0) to the scan (clock 1) without treatment. PET is
     scaled to the 99th percentile of its values in the tumour, and used there only. `margin_mm` around the tumour
-    is solved and compared; `steps` is the least number of time steps.
+    is solved and compared; `max_step` is in units of the clock.
 
     Raises `InputError` for an empty core.
     """
@@ -70,4 +70,4 @@ def single_scan_problem(
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
     # The same on every grid, or a coarse fit would not carry over; wide enough for the coarsest.
     seed = PointSeed(position, radius=SEED_RADIUS_MM, amplitude=0.9)
-    return InverseProblem(model, Regimen(), seed, observations, data, prior, solver=solver, max_step=1 / steps, box=box)
+    return InverseProblem(model, Regimen(), seed, observations, data, prior, solver=solver, max_step=max_step, box=box)

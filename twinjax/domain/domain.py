@@ -161,8 +161,13 @@ class Domain(eqx.Module):
         return flat.reshape(index.shape)
 
     def from_grid(self, array, affine, *, order: int = 1) -> np.ndarray:
-        """Bring an (X, Y, Z) array of another grid onto this one (order 0: labels, 1: linear, averaging)."""
-        return resample(np.asarray(array), affine, self._or_index_affine(), self.shape, order=order)
+        """Bring an (X, Y, Z) array of another grid onto this one (order 0: labels, 1: linear, averaging).
+
+        A bool array stays one: true where at least half of a voxel is.
+        """
+        array = np.asarray(array)
+        found = resample(array, affine, self._or_index_affine(), self.shape, order=order)
+        return found >= 0.5 if array.dtype == bool else found
 
     def to_grid(self, array, affine, shape, *, order: int = 1) -> np.ndarray:
         """Bring a field of this grid onto another grid; zero outside this domain's box."""

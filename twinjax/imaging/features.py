@@ -49,14 +49,19 @@ def diameters_mm(region: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
 
 
 def tumor_features(scan: Scan) -> dict[str, float]:
-    """Volumes (mm³) of core and whole tumour; diameters (mm) of the core, or of the whole without a core."""
+    """Volumes (mm³) of core and whole tumour; diameters and centre (mm, patient space) of the core, or of the whole
+    without a core; NaN without a tumour."""
     region = scan.core if scan.core.any() else scan.whole_tumor
-    longest, perpendicular = diameters_mm(region, scan.affine)
+    longest, perpendicular, centre = np.nan, np.nan, np.full(3, np.nan)
+    if region.any():
+        longest, perpendicular = diameters_mm(region, scan.affine)
+        centre = centre_of_mass_mm(region, scan.affine)
     return {
         "core_volume_mm3": volume_mm3(scan.core, scan.affine),
         "whole_tumor_volume_mm3": volume_mm3(scan.whole_tumor, scan.affine),
         "longest_diameter_mm": longest,
         "perpendicular_diameter_mm": perpendicular,
+        **{f"centre_{axis}_mm": float(x) for axis, x in zip("xyz", centre, strict=True)},
     }
 
 

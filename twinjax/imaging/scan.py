@@ -8,6 +8,9 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.imaging import labels
 
+# The regions of a segmentation, properties of `Scan`, and what they are called.
+REGIONS = {"core": "core", "whole_tumor": "whole tumour"}
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 import twinjax
+from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
+from twinjax.imaging.features import tumor_features
+from twinjax.patient import Visit
 
 log = logging.getLogger("twinjax")
 
@@ -66,6 +69,19 @@ class Run:
     def write_field(self, name: str, field: np.ndarray, domain: Domain, affine: np.ndarray, shape) -> None:
         """A field of `domain` as NIfTI on the patient's own grid (`affine`, `shape`), 0 outside the domain."""
         write_nifti(self.folder / name, domain.to_grid(np.asarray(field, np.float32), affine, shape), affine)
+
+    def write_features(self, visits: Sequence[Visit]) -> None:
+        """`features.csv`: what the segmentation of each visit shows (`tumor_features`)."""
+        self.write_csv("features.csv", [{"day": visit.day, **tumor_features(visit.scan)} for visit in visits])
+
+    def write_posterior(self, posterior: Posterior) -> None:
+        """`posterior.nc` and `parameters.csv`; the log says how the calibration went and what it found."""
+        log.info("  %s: %s", posterior.diagnostics["method"], posterior.diagnostics["verdict"])
+        posterior.save(self.folder / "posterior.nc")
+        rows = posterior.rows()
+        self.write_csv("parameters.csv", rows)
+        for row in rows:
+            log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
 
     def write_text(self, name: str, text: str) -> None:
         """`text` as a file, written whole or not at all."""

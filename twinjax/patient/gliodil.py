@@ -1,6 +1,6 @@
 """Folders of GliODIL and of SBTC (spatial brain tumour concentration estimation), which share file names.
 
-    segm.nii.gz            1 necrotic, 3 oedema, 4 enhancing, before surgery
+    segm.nii.gz            1 enhancing, 3 oedema, 4 necrotic, before surgery
     segm_rec.nii.gz        later recurrence on the same grid, > 0 (optional)
     FET.nii.gz             FET-PET, arbitrary scale (optional)
     t1_wm, t1_gm, t1_csf   tissue fractions (GliODIL)

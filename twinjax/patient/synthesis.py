@@ -62,6 +62,11 @@ class Visibility:
                 f"got oedema {self.oedema}, core {self.core}, necrosis {self.necrosis}"
             )
 
+    @property
+    def levels(self) -> dict[str, float]:
+        """Region of a `Scan` to the density from which it shows."""
+        return {"core": self.core, "whole_tumor": self.oedema}
+
     def segmentation(self, density: np.ndarray, peak_density: np.ndarray) -> np.ndarray:
         """int8 labels of `twinjax.imaging.labels`; `peak_density` is the highest density up to now."""
         core = density >= self.core

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from twinjax.calibration import Posterior
-from twinjax.core.errors import InputError
 from twinjax.report.style import COLORS, SERIES, quantity_label, styled, with_unit
 from twinjax.treatment import AbstractContinuousTreatment, Regimen
+from twinjax.twin.comparison import probability_best
 
 Draws = Mapping[str, np.ndarray]
 TRUTH: dict[str, Any] = {"color": COLORS["green"], "linestyle": "-."}
@@ -47,19 +47,6 @@ def treatment_marks(regimen: Regimen) -> list[TreatmentMark]:
         kind = treatment.name, isinstance(treatment, AbstractContinuousTreatment)
         kinds.setdefault(kind, []).extend(np.asarray(treatment.times, float).tolist())
     return [TreatmentMark(label, times, continuous) for (label, continuous), times in kinds.items()]
-
-
-def probability_best(outcomes: Draws) -> dict[str, float]:
-    """Share of draws in which each option has the lowest outcome; draw s of all options shares its parameters.
-
-    Draws in which options tie are shared among them. `outcomes`: option to (S,). Raises `InputError` where the
-    options differ in length.
-    """
-    if len({np.shape(draws) for draws in outcomes.values()}) != 1:
-        raise InputError(f"options need equally many paired draws, got {[np.shape(d) for d in outcomes.values()]}")
-    values = np.stack([np.asarray(draws, float) for draws in outcomes.values()])
-    best = values == values.min(axis=0)
-    return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
 
 
 @styled

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from twinjax.calibration import Posterior
-from twinjax.calibration.posterior import LARGEST_R_HAT, MOSTLY_PRIOR, SMALLEST_EFFECTIVE_DRAWS
+from twinjax.calibration.importance import LARGEST_PARETO_K
+from twinjax.calibration.posterior import LARGEST_R_HAT, SMALLEST_EFFECTIVE_DRAWS, informed_by
+from twinjax.imaging.features import volume_mm3
 from twinjax.patient.visit import Visit
-from twinjax.report.figure import Draws, probability_best
+from twinjax.report.figure import Draws
 from twinjax.report.report import Table, format_cell
 from twinjax.report.style import lower_first, quantity_label, with_unit
 from twinjax.treatment import Regimen
+from twinjax.twin.comparison import probability_best
 
 
 def interval_text(draws, quantity: str) -> str:
@@ -20,40 +23,30 @@ def interval_text(draws, quantity: str) -> str:
     return f"{middle} {unit}".strip() + f" (90 % interval {low} to {high})"
 
 
-def contraction(posterior_draws, prior_draws) -> float:
-    """1 - variance of the posterior over variance of the prior: 1 learned exactly, 0 nothing learned.
-
-    Taken of the logarithms where all draws are positive. Arrays of any shape.
-    """
-    posterior, prior = np.ravel(posterior_draws).astype(float), np.ravel(prior_draws).astype(float)
-    if posterior.min() > 0 and prior.min() > 0:
-        posterior, prior = np.log(posterior), np.log(prior)
-    return float(1 - posterior.var() / prior.var()) if prior.var() > 0 else 0.0
-
-
 def parameter_table(
     posterior: Posterior,
     *,
     units: Mapping[str, str] | None = None,
     priors: Mapping[str, str] | None = None,
-    prior_draws: Draws | None = None,
     truth: Mapping[str, float] | None = None,
     caption: str = "Calibrated parameters.",
 ) -> Table:
-    """One row per parameter; `priors` are descriptions, `prior_draws` give what the data contributed."""
+    """One row per parameter; `priors` are descriptions."""
     intervals, diagnostics = posterior.credible_interval(0.9), posterior.diagnostics
-    columns = ["parameter", "unit", "prior", "most probable", "90 % interval", "R\u2011hat", "effective draws"]
-    columns.append("informed by (contraction)")
+    # Draws that are no chains have no R-hat.
+    chains = bool(diagnostics.get("r_hat"))
+    columns = ["parameter", "unit", "prior", "most probable", "90 % interval", *["R\u2011hat"] * chains]
+    columns += ["effective draws", "informed by (contraction)"]
     rows = []
     for name in posterior.names:
         low, high = intervals[name]
         informed = "—"
-        if prior_draws is not None and name in prior_draws:
-            share = contraction(posterior.samples[name], prior_draws[name])
-            informed = f"{'data' if share > 1 - MOSTLY_PRIOR else 'mostly prior'} ({100 * max(0.0, share):.0f}\u00a0%)"
+        if name in (contraction := diagnostics.get("contraction") or {}):
+            informed = f"{informed_by(contraction[name])} ({100 * max(0.0, contraction[name]):.0f}\u00a0%)"
         row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
         row += [_three(posterior.map_estimate[name]), f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")]
-        rows.append([*row, _of(diagnostics, "r_hat", name, ".3f"), _of(diagnostics, "ess", name, ",.0f"), informed])
+        row += [_of(diagnostics, "r_hat", name, ".3f")] * chains
+        rows.append([*row, _of(diagnostics, "ess", name, ",.0f"), informed])
     if truth:
         columns.insert(3, "truth (synthetic)")
         for name, row in zip(posterior.names, rows, strict=True):
@@ -79,6 +72,10 @@ def diagnostics_table(posterior: Posterior, caption: str = "Can the calibration 
                 min(draws) >= SMALLEST_EFFECTIVE_DRAWS,
             ]
         )
+    if "pareto_k" in found:
+        question = "Do the weighted draws stand for the posterior? (Pareto k of the importance weights)"
+        shape = float(found["pareto_k"])
+        rows.append([question, f"{shape:.2f}", f"below {LARGEST_PARETO_K}", shape < LARGEST_PARETO_K])
     for key, question in (
         ("divergences", "Did the sampler meet regions that it could not follow? (divergences)"),
         ("solver_failures", "Did the tumour simulation fail for some draws? (solver failures)"),
@@ -154,9 +151,8 @@ def visits_table(
     rows: list[list] = []
     for visit in visits:
         scan = visit.scan
-        voxel = abs(float(np.linalg.det(np.asarray(scan.affine)[:3, :3]))) / 1000
         regions = [None, None] if scan.segmentation is None else [scan.core, scan.whole_tumor]
-        volumes = [None if region is None else round(voxel * float(region.sum()), 2) for region in regions]
+        volumes = [None if region is None else round(volume_mm3(region, scan.affine) / 1000, 2) for region in regions]
         values = [visit.measurements.get(name) for name in laboratory]
         rows.append([visit.day, ", ".join(scan.images) or "—", *volumes, *values])
     if calibrated_days is not None:

@@ -60,5 +60,4 @@ class Resection(AbstractImpulsiveTreatment):
                     f"the cavity has shape {self.cavity.shape}, the domain {domain.shape}; give both an affine"
                 )
             return self
-        fraction = domain.from_grid(np.asarray(self.cavity, np.float32), self.affine)
-        return Resection(self.times, fraction >= 0.5, domain.affine)
+        return Resection(self.times, domain.from_grid(np.asarray(self.cavity, bool), self.affine), domain.affine)

@@ -95,9 +95,6 @@ def compare(
         forecasts[name] = twin.predict(horizon_days, times.tolist(), regimen=past + ahead, draws=draws, fields=False)
     volumes = {name: f.quantities["whole_tumor_volume_mm3"] for name, f in forecasts.items()}
     final = {name: volume[:, -1] for name, volume in volumes.items()}
-    stacked = np.stack(list(final.values()))
-    winners = stacked == stacked.min(axis=0)
-    share = (winners / winners.sum(axis=0)).mean(axis=1)
     best = min(final, key=lambda name: np.log(final[name]).mean())
     return Comparison(
         forecasts,
@@ -106,9 +103,22 @@ def compare(
         horizon_days,
         final,
         {name: _days_to_progression(times, volume) - decision_day for name, volume in volumes.items()},
-        dict(zip(final, share.tolist(), strict=True)),
+        probability_best(final),
         best,
     )
+
+
+def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Share of draws in which each option has the lowest outcome; draw s of all options shares its parameters.
+
+    Draws in which options tie are shared among them. `outcomes`: option to (S,). Raises `InputError` where the
+    options differ in length.
+    """
+    if len({np.shape(draws) for draws in outcomes.values()}) != 1:
+        raise InputError(f"options need equally many paired draws, got {[np.shape(d) for d in outcomes.values()]}")
+    values = np.stack([np.asarray(draws, float) for draws in outcomes.values()])
+    best = values == values.min(axis=0)
+    return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
 
 
 def _days_to_progression(times: np.ndarray, volume: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,12 +16,12 @@ from twinjax.calibration import InverseProblem, Tumor
 from twinjax.calibration.tumor import edge_density
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
+from twinjax.imaging.scan import REGIONS
 from twinjax.observation import SegmentationObservation, visible_volume
 from twinjax.simulate import simulate
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
-REGIONS = ("core", "whole_tumor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,26 @@ class Forecast:
         draws = self.quantities[quantity]
         scatter = np.random.default_rng(seed).normal(size=(20, *draws.shape)) * self.volume_noise[region]
         return (draws * np.exp(scatter)).reshape(-1, draws.shape[1])
+
+    def volume_rows(self) -> list[dict[str, Any]]:
+        """One row per region and day: median and 90 % interval (mm³), and the interval of what would be measured."""
+        rows = []
+        for region in self.volume_noise:
+            name = f"{region}_volume_mm3"
+            plain, measured = self.interval(name), self.interval(name, measured=True)
+            for i, day in enumerate(self.times.tolist()):
+                rows.append(
+                    {
+                        "day": day,
+                        "region": region,
+                        "median_mm3": plain[1, i],
+                        "lower_90_mm3": plain[0, i],
+                        "upper_90_mm3": plain[2, i],
+                        "measured_lower_90_mm3": measured[0, i],
+                        "measured_upper_90_mm3": measured[2, i],
+                    }
+                )
+        return rows
 
 
 def forecast(

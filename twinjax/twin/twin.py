@@ -10,11 +10,12 @@ import numpy as np
 from twinjax.calibration import InverseProblem, Posterior
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
+from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractTumorModel
 from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
-from twinjax.twin.forecast import REGIONS, Forecast, forecast, visibility_threshold
+from twinjax.twin.forecast import Forecast, forecast, visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10

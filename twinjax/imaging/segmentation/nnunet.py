@@ -25,7 +25,7 @@ class NnUNetSegmenter(AbstractSegmenter):
 
     **Arguments:**
 
-    - `model_folder`: `.../DatasetXXX_Name/nnUNetTrainer__nnUNetPlans__3d_fullres`, with `plans.json`,
+    - `model_folder`: `.../Dataset137_BraTS2021/nnUNetTrainer__nnUNetPlans__3d_fullres`, with `plans.json`,
       `dataset.json` (whose `channel_names` say which modalities go in, in which order) and
       `fold_N/checkpoint_final.pth`.
     - `convention`: labels of its training data, a name of `twinjax.imaging.labels`.
@@ -54,7 +54,7 @@ class NnUNetSegmenter(AbstractSegmenter):
         if model_folder is None or not Path(model_folder).is_dir():
             raise MissingDependencyError(
                 f"nnU-Net has no model ('{model_folder}'): none comes with twinjax. Set segmentation.model_folder to "
-                "a trained folder (DatasetXXX_Name/nnUNetTrainer__nnUNetPlans__3d_fullres)"
+                "a trained folder (Dataset137_BraTS2021/nnUNetTrainer__nnUNetPlans__3d_fullres)"
             )
         if convention not in CONVENTIONS:
             raise InputError(f"convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}")

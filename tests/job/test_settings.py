@@ -1,0 +1,51 @@
+"""The settings of a job: what does not fit the patient, the model or the prior is refused before any work."""
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from twinjax.core.config import conf_dir, load_named
+from twinjax.core.errors import InputError
+from twinjax.domain import Domain
+from twinjax.job import JobSettings
+from twinjax.model import FisherKPP, UntimedFisherKPP
+
+DAYS = (0.0, 15.0, 30.0)
+MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"until_day": 0}, "calibration.until_day=0"),
+        ({"until_day": -5}, "calibration.until_day=-5"),
+        ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
+    ],
+)
+def test_settings_that_do_not_fit_the_patient(changes, message):
+    with pytest.raises(InputError, match=message):
+        JobSettings(**changes).check(DAYS, MODEL, load_named("prior", "glioblastoma"))
+
+
+def test_the_steps_of_a_single_scan_are_of_its_own_clock():
+    single, prior = UntimedFisherKPP(MODEL.domain), load_named("prior", "glioblastoma_single_scan")
+    with pytest.raises(InputError, match="calibration.max_step=2.0: the clock of a single scan"):
+        JobSettings().check([0.0], single, prior)
+    JobSettings(max_step=0.025).check([0.0], single, prior)
+
+
+def test_defaults_are_those_of_the_configuration():
+    """Those of them that say nothing of one patient's days."""
+    config = OmegaConf.load(conf_dir() / "config.yaml")
+    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step")}
+    keys |= {"forecast": ("interval_days", "draws")}
+    for group, names in keys.items():
+        for name in names:
+            assert getattr(JobSettings(), name) == config[group][name], name
+    assert JobSettings().decision_horizon_days == config["decision"]["horizon_days"]
+    assert JobSettings().decision_draws == config["decision"]["draws"]
+
+
+def test_last_calibrated_day():
+    assert JobSettings().last_calibrated_day(DAYS) == 30
+    assert JobSettings(until_day=20).last_calibrated_day(DAYS) == 15

@@ -1,0 +1,101 @@
+"""The settings of a job, as conf/config.yaml has them, checked before anything is computed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from twinjax.calibration import Prior
+from twinjax.core.config import choices
+from twinjax.core.errors import InputError
+from twinjax.model import AbstractTumorModel, UntimedFisherKPP
+
+# A whole life of a tumour in fewer than ten steps is no solution.
+LONGEST_SINGLE_SCAN_STEP = 0.1
+# Fields of `JobSettings` that must be positive, and the keys of the configuration that set them.
+_POSITIVE = {
+    "resolution_mm": "calibration.resolution_mm",
+    "margin_mm": "calibration.margin_mm",
+    "correlation_length_mm": "calibration.correlation_length_mm",
+    "max_step": "calibration.max_step",
+    "horizon_days": "forecast.horizon_days",
+    "interval_days": "forecast.interval_days",
+    "decision_horizon_days": "decision.horizon_days",
+}
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What the job is to do; days since baseline. See conf/config.yaml for the meaning of each."""
+
+    until_day: float | None = None
+    resolution_mm: float = 2.0
+    margin_mm: float = 16.0
+    correlation_length_mm: float = 6.0
+    max_step: float = 2.0
+    horizon_days: float = 180.0
+    interval_days: float = 7.0
+    draws: int = 100
+    decision_horizon_days: float = 120.0
+    decision_draws: int = 60
+    options: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self):
+        for name, key in _POSITIVE.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and np.isfinite(value) and value > 0):
+                raise InputError(f"{key} must be a positive number, got {value}")
+        for name, key in (("draws", "forecast.draws"), ("decision_draws", "decision.draws")):
+            if not isinstance(value := getattr(self, name), int) or value < 10:
+                raise InputError(f"{key} must be a whole number of at least 10, for an interval, got {value}")
+        if not (self.until_day is None or isinstance(self.until_day, int | float)):
+            raise InputError(f"calibration.until_day must be a day or null, got {self.until_day}")
+        known = choices("treatment")
+        if isinstance(self.options, str) or len(self.options) == 1:
+            raise InputError(
+                f"decision.options: give two or more names to compare, or decision=null; got {self.options}"
+            )
+        for option in self.options:
+            if option not in known:
+                raise InputError(f"decision.options: '{option}' is unknown; choose from {', '.join(known)}")
+
+    def check(self, days: Sequence[float], model: AbstractTumorModel, prior: Prior) -> None:
+        """Refuse settings that do not fit a patient with visits on `days`; `InputError` names the key."""
+        single = isinstance(model, UntimedFisherKPP)
+        if len(days) < 2 and not single:
+            raise InputError(
+                "this patient has one visit: choose model=glioblastoma_single_scan prior=glioblastoma_single_scan "
+                "solver=strang_long_step calibration.margin_mm=32 calibration.max_step=0.025"
+            )
+        if len(days) > 1 and single:
+            raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")
+        for parameter in prior.parameters:
+            for path in parameter.where:
+                group, name, *_ = path.split(".")
+                if group == "model" and name not in {field.name for field in fields(model)}:
+                    raise InputError(
+                        f"the prior of {parameter.name} sets '{path}', which {type(model).__name__} does not have; "
+                        "choose the prior that goes with the model, such as model=glioblastoma prior=glioblastoma"
+                    )
+        if single and self.max_step > LONGEST_SINGLE_SCAN_STEP:
+            raise InputError(
+                f"calibration.max_step={self.max_step}: the clock of a single scan runs from 0 to 1 and wants steps of "
+                f"at most {LONGEST_SINGLE_SCAN_STEP}, such as calibration.max_step=0.025"
+            )
+        if single:
+            return
+        last = self.last_calibrated_day(days)
+        if not self.horizon_days > last:
+            raise InputError(
+                f"forecast.horizon_days must lie after the last calibrated visit (day {last:g}), "
+                f"got {self.horizon_days}"
+            )
+        if sum(day <= last for day in days) < 2:
+            raise InputError(
+                f"calibration.until_day={self.until_day} leaves fewer than two of the visits (days {days})"
+            )
+
+    def last_calibrated_day(self, days: Sequence[float]) -> float:
+        """The day of the last visit that is fitted."""
+        fitted = [day for day in days if self.until_day is None or day <= self.until_day]
+        return float(fitted[-1]) if fitted else float("-inf")

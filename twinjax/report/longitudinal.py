@@ -1,0 +1,227 @@
+"""The report of a patient with several visits: fit, forecast, how good it was, and treatment options."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from twinjax.calibration import Posterior
+from twinjax.imaging.features import volume_mm3
+from twinjax.imaging.scan import REGIONS
+from twinjax.patient import PatientData
+from twinjax.patient.virtual import VirtualTruth
+from twinjax.report.anatomy import density_maps, scan_overview
+from twinjax.report.figure import ObservedPoints, option_comparison, score_bars, treatment_marks, volume_curve
+from twinjax.report.report import KeyFigure, PatientReport, Section, Table
+from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
+from twinjax.report.table import (
+    burden_table,
+    interval_text,
+    metrics_table,
+    option_table,
+    posterior_warnings,
+    visits_table,
+)
+from twinjax.treatment import Regimen
+from twinjax.twin import Comparison, Forecast
+from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
+
+LIMITATIONS = (
+    "Research software: not a medical device, and not for decisions about a patient.",
+    "The model sees infiltrating cells only: no mass effect, no vasogenic oedema, no pseudoprogression.",
+    "Visible boundaries are taken as contours of equal cell density; the levels are calibrated, not measured.",
+    "Sensitivities of treatments that this patient has not had are population values.",
+)
+
+
+def longitudinal_report(
+    patient: PatientData,
+    posterior: Posterior,
+    prediction: Forecast,
+    *,
+    last_day: float,
+    scores: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
+    comparison: Comparison | None,
+    options: Mapping[str, Regimen],
+    provenance: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> PatientReport:
+    """The report of a calibration up to `last_day` and its forecast.
+
+    **Arguments:** `scores` and `metrics` of `twinjax.twin.accuracy`; `comparison` of `options`, whose day 0 is
+    `last_day`, or None; `seconds` per stage.
+    """
+    calibrated = [day for day in patient.days.tolist() if day <= last_day]
+    held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
+    summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
+    warnings = posterior_warnings(posterior)
+    if prediction.failed_draws:
+        warnings.append(f"{prediction.failed_draws} forecasts failed in the solver and were left out.")
+    sections = [
+        Section(
+            "Scans",
+            "Every visit in the plane where the tumour is largest. Contours are the segmentation: core solid, whole "
+            "tumour dashed.",
+            [("Scans with the segmented tumour.", scan_overview(patient.visits))],
+            [visits_table(patient.visits, calibrated_days=calibrated)],
+        ),
+        _forecast_section(patient, posterior, prediction, last_day),
+    ]
+    if metrics:
+        sections.append(_accuracy_section(held, metrics))
+    sections.append(
+        calibration_section(
+            posterior,
+            "What the visits say about the parameters. A parameter whose posterior is as wide as its prior has not "
+            "been informed by this patient.",
+            truth=true_parameters(patient, posterior),
+        )
+    )
+    if comparison is not None:
+        sections.append(_options_section(comparison, options))
+    sections.append(timing_section(seconds))
+    return PatientReport(
+        title="Glioblastoma digital twin",
+        patient_id=patient.patient_id,
+        synthetic=patient.source == "synthetic",
+        summary=summary,
+        key_figures=key_figures,
+        warnings=warnings,
+        sections=sections,
+        provenance=provenance,
+        limitations=LIMITATIONS,
+    )
+
+
+def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[str], list[KeyFigure]]:
+    horizon = float(prediction.times[-1])
+    volume = interval_text(prediction.measured("whole_tumor_volume_mm3")[:, -1], "whole_tumor_volume_mm3")
+    days = ", ".join(f"{day:g}" for day in calibrated)
+    summary = [
+        f"A growth model was calibrated to {len(calibrated)} visits (days {days}) by "
+        f"{posterior.diagnostics['method']}; the calibration is {posterior.diagnostics['verdict']}.",
+        f"By day {horizon:g}, under the treatment as planned, a whole-tumour volume of {volume} is expected.",
+    ]
+    value, _, note = volume.removesuffix(")").partition(" (")
+    key_figures = [KeyFigure(f"Whole tumour, day {horizon:g}", value, note)]
+    if held:
+        overlap = float(np.mean([score["whole_tumor_dice"] for score in held]))
+        inside = [score[f"{region}_in_interval"] for score in held for region in REGIONS]
+        summary.append(
+            f"Against the {len(held)} held-out visits the forecast reached a mean Dice of {overlap:.2f} (whole "
+            f"tumour), and {sum(inside)} of {len(inside)} measured volumes lay inside their 90 % interval."
+        )
+        key_figures.append(KeyFigure("Forecast Dice, held out", f"{overlap:.2f}", "target 0.85"))
+    if comparison is not None:
+        chance = comparison.probability_best[comparison.best]
+        summary.append(
+            f"From day {comparison.decision_day:g} on, {_words(comparison.best)} leaves the smallest tumour on day "
+            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the "
+            f"{len(comparison.forecasts)} options compared."
+        )
+        key_figures.append(KeyFigure("Best option", _words(comparison.best), f"in {100 * chance:.0f} % of draws"))
+    return summary, key_figures
+
+
+def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Forecast, last_day: float) -> Section:
+    horizon, domain = float(prediction.times[-1]), prediction.domain
+    maps_at = sorted({day for day in patient.days.tolist() if last_day < day < horizon} | {horizon})
+    maps = density_maps(
+        prediction.at(maps_at),
+        domain.from_grid(background_image(patient.visits[0].scan), patient.visits[0].scan.affine),
+        thresholds=visibility_levels(posterior),
+        truth=_true_densities(patient, prediction, maps_at),
+        observed={
+            visit.day: segmented_regions(visit.scan, domain)["whole_tumor"] for visit in patient.visits_after(last_day)
+        },
+    )
+    return Section(
+        "Forecast",
+        "Volumes over time with 50 % and 90 % intervals of what a segmentation would measure: the uncertainty of "
+        "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.",
+        [
+            ("Volume over time.", _volume_figure(patient, prediction, last_day)),
+            ("Predicted density of tumour cells.", maps),
+        ],
+    )
+
+
+def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
+    days = [f"day {score['day']:g}" for score in held]
+    bars = {label: [score[f"{region}_dice"] for score in held] for region, label in REGIONS.items()}
+    cells = [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
+    return Section(
+        "How good was it",
+        "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
+        "that it was made with.",
+        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))],
+        [metrics_table(cells, "Accuracy at the held-out visits, against the project's targets.")],
+    )
+
+
+def _options_section(comparison: Comparison, options: Mapping[str, Regimen]) -> Section:
+    outcomes = {_words(name): draws for name, draws in comparison.final_volume.items()}
+    curves = {_words(n): f.quantities["whole_tumor_volume_mm3"] for n, f in comparison.forecasts.items()}
+    times = next(iter(comparison.forecasts.values())).times
+    figure = option_comparison(outcomes, quantity="whole_tumor_volume_mm3", curves=curves, times=times)
+    return Section(
+        "Treatment options",
+        f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
+        "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
+        "above the smallest volume since the decision (RANO 2.0).",
+        [("Options compared.", figure)],
+        [
+            option_table(outcomes, quantity="whole_tumor_volume_mm3"),
+            _progression_table(comparison),
+            burden_table({_words(n): option for n, option in options.items()}),
+        ],
+    )
+
+
+def _progression_table(comparison: Comparison) -> Table:
+    cells = [
+        [
+            _words(r["option"]),
+            round(r["days_to_progression"]),
+            f"{r['ratio_to_best']:.2f} ({r['ratio_lower']:.2f} to {r['ratio_upper']:.2f})",
+        ]
+        for r in comparison.rows()
+    ]
+    columns = ["option", "days to progression, median", "volume relative to the best option (90 % interval)"]
+    return Table(columns, cells, "Progression, and the difference between options draw by draw.")
+
+
+def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) -> Figure:
+    days = [visit.day for visit in patient.visits]
+    used = [day <= last_day for day in days]
+    names = {f"{region}_volume_mm3": region for region in REGIONS if region in prediction.volume_noise}
+    observed = {}
+    for name, region in names.items():
+        values = [volume_mm3(getattr(visit.scan, region), visit.scan.affine) for visit in patient.visits]
+        observed[name] = ObservedPoints(days, values, used)
+    truth = None
+    if isinstance(patient.truth, VirtualTruth):
+        truth = {name: true_volume(patient.truth, region, prediction.times) for name, region in names.items()}
+    return volume_curve(
+        prediction.times,
+        {name: prediction.measured(name) for name in names},
+        observed=observed,
+        truth=truth,
+        treatments=treatment_marks(patient.regimen),
+        forecast_start=last_day,
+    )
+
+
+def _true_densities(patient: PatientData, prediction: Forecast, days: Sequence[float]) -> np.ndarray | None:
+    """(days, X, Y, Z) true densities of a synthetic patient, NaN on days without a visit."""
+    if not isinstance(patient.truth, VirtualTruth):
+        return None
+    known = set(patient.truth.config.visit_days)
+    unknown = np.full(prediction.domain.shape, np.nan, np.float32)
+    return np.stack([true_density(patient.truth, d, prediction.domain) if d in known else unknown for d in days])
+
+
+def _words(name: str) -> str:
+    return {"none": "no further treatment"}.get(name, name.replace("_", " "))

@@ -1,0 +1,78 @@
+"""Sections that every patient's report has: the calibration and the computing time."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twinjax.calibration import Posterior
+from twinjax.core.errors import InputError
+from twinjax.imaging.scan import Scan
+from twinjax.report.figure import posterior_marginals, posterior_pairs, posterior_traces, timing_bars
+from twinjax.report.report import Section, Table
+from twinjax.report.table import diagnostics_table, parameter_table, timing_table
+from twinjax.twin.forecast import visibility_threshold
+
+
+def calibration_section(
+    posterior: Posterior, text: str, *, truth: Mapping[str, float] | None = None, tables: Sequence[Table] = ()
+) -> Section:
+    """Posterior and prior, pairs, traces of chains, parameters and checks; `tables` stand before the checks."""
+    prior, units = prior_draws(posterior), posterior.units
+    marginals = posterior_marginals(posterior, prior_draws=prior, truth=truth, units=units)
+    figures = [
+        ("Posterior (filled) and prior (dashed).", marginals),
+        ("Pairs of parameters.", posterior_pairs(posterior, truth=truth)),
+    ]
+    # Independent draws have no order that could tell of convergence.
+    if posterior.diagnostics.get("r_hat"):
+        figures.append(("Draws in their order.", posterior_traces(posterior)))
+    return Section(
+        "Calibration",
+        text,
+        figures,
+        [
+            parameter_table(posterior, units=units, truth=truth),
+            *tables,
+            diagnostics_table(posterior),
+        ],
+    )
+
+
+def timing_section(seconds: Mapping[str, float]) -> Section:
+    """Seconds per stage of the job."""
+    return Section(
+        "Where the time went",
+        figures=[("Seconds per stage.", timing_bars(seconds))],
+        tables=[timing_table(seconds)],
+    )
+
+
+def prior_draws(posterior: Posterior, count: int = 2000) -> dict[str, np.ndarray]:
+    """Name to (count,) draws of the prior; of a posterior that knows its problem."""
+    assert posterior.problem is not None
+    z = jax.random.normal(jax.random.key(0), (count, posterior.problem.dimension))
+    return {name: np.asarray(v) for name, v in jax.vmap(posterior.problem.prior.values)(z).items()}
+
+
+def visibility_levels(posterior: Posterior) -> dict[str, float]:
+    """The densities from which core and oedema are seen at the mode, for the contours of `density_maps`."""
+    assert posterior.problem is not None
+    tumor = posterior.problem.tumor_at(jnp.asarray(posterior.z_map))
+    return {
+        label: float(visibility_threshold(tumor, region))
+        for label, region in (("core", "core"), ("oedema", "whole_tumor"))
+    }
+
+
+def background_image(scan: Scan) -> np.ndarray:
+    """What a tumour is drawn on: an anatomical image, else the tissue itself, as in published segmentations."""
+    image = next((scan.images[name] for name in ("T1CE", "T1", "FLAIR", "T2") if name in scan.images), None)
+    if image is not None:
+        return image
+    if scan.white_matter is not None and scan.grey_matter is not None:
+        return np.asarray(scan.white_matter) + 0.6 * np.asarray(scan.grey_matter)
+    if scan.brain_mask is not None:
+        return scan.brain_mask.astype(np.float32)
+    raise InputError("a report needs an anatomical image, tissue maps or a brain mask of the baseline")
