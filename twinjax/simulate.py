@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import DiffusionStep
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
-from twinjax.solver import AbstractSplitSystem, StrangSplitting
+from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
 from twinjax.treatment import Regimen
 
 # States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
@@ -189,9 +189,9 @@ class _TreatedTumor(AbstractSplitSystem):
         assert isinstance(self.model, AbstractReactionDiffusionModel)
         return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
 
-    def transport(self, y):
+    def transport(self, y, stages):
         assert self.step is not None
-        return self.step(y)
+        return self.step.second_order(y) if stages == 2 else rkl2(self.step, y, 1.0, stages)
 
     def vector_field(self, t, y):
         return self.model.vector_field(t, y, Forcing(self.regimen.kill_rate(t), self.operator))

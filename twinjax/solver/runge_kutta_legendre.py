@@ -13,9 +13,6 @@ def rkl2(operator: Callable[[Array], Array], u: Array, duration, stages: int) ->
     (Heun) keep a density non-negative up to that bound on every grid; more stages may undershoot beside a jump
     between voxels on grids of two and three axes.
     """
-    if stages == 2:
-        # The same polynomial with one field to keep instead of two.
-        return u + duration * operator(u + 0.5 * duration * operator(u))
     w = 4 / (stages**2 + stages - 2)
     b = [1 / 3, 1 / 3, *((j**2 + j - 2) / (2 * j * (j + 1)) for j in range(2, stages + 1))]
     first = duration * operator(u)
