@@ -1,5 +1,7 @@
 """`simulate`: the one forward verb."""
 
+from functools import partial
+
 import diffrax
 import equinox as eqx
 import jax
@@ -10,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import DiffusionStep
+from twinjax.domain.active_box import bounds, box_shapes, cut, edge_maximum, largest_of_batch
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
 from twinjax.treatment import Regimen
@@ -17,6 +20,11 @@ from twinjax.treatment import Regimen
 # States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
 # clearing that memory at every dose takes longer than the gradient (benchmarks/gradient.py).
 CHECKPOINTS = 8
+# Density (fraction of the densest packing) that counts as none, where a grid is solved in a box: about
+# a tenth of a cell in 1 mm³.
+TAIL = 1e-7
+# How often the box is placed anew in a solve.
+PLACEMENTS = 16
 
 
 class Trajectory(eqx.Module):
@@ -49,6 +57,7 @@ def simulate(
     max_step: float = 1.0,
     adjoint: diffrax.AbstractAdjoint | None = None,
     max_steps: int = 16384,
+    active_box: bool = True,
 ) -> Trajectory:
     """Solve the model from `state0` at day `start` and record the state at `times`.
 
@@ -65,6 +74,9 @@ def simulate(
     - `max_step`: longest step (days) of a splitting solver; it is shortened where stability asks for it.
     - `adjoint`: how diffrax differentiates; forward mode wants `diffrax.ForwardMode()`.
     - `max_steps`: per stretch between two cuts.
+    - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels) and the
+      solver splits. The box is placed anew as they spread, and given up where they come to its walls in number, so
+      the answer is that of the whole grid (to 1e-7 of the carrying capacity ahead of the front).
 
     **Returns** a `Trajectory`. A failure is reported in its `success`, never raised here.
 
@@ -86,16 +98,24 @@ def simulate(
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
     # As arrays, or every other start and step would be compiled anew.
     times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))
-    return _simulate(model, regimen, state0, times, first, solver, stepsize_controller, longest, adjoint, max_steps)
+    return _simulate(
+        model, regimen, state0, times, first, solver, stepsize_controller, longest, adjoint, max_steps, active_box
+    )
 
 
 @eqx.filter_jit
-def _simulate(model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps):
+def _simulate(
+    model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps, active_box
+):
     splitting = isinstance(solver, StrangSplitting)
     count = times.shape[0]
     # What kills everywhere alike is part of the exact flow of the reaction where the solver splits.
     impulsive = regimen.local if splitting else regimen.impulsive
     kinks = [] if splitting else [treatment.times for treatment in regimen.continuous]
+    boxes = box_shapes(model.domain.shape, model.domain.spacing) if splitting and active_box else []
+    if boxes:
+        # Before each the box is placed anew.
+        kinks = [start + (times[-1] - start) * jnp.arange(1, PLACEMENTS) / PLACEMENTS]
     # A stable sort keeps outputs before impulses of the same instant. Index < count: an output;
     # then the impulses; then mere cuts.
     cuts = jnp.concatenate([times, *(t.times for t in impulsive), *kinks])
@@ -120,16 +140,26 @@ def _simulate(model, regimen, state0, times, start, solver, stepsize_controller,
 
         return jax.lax.cond(active, apply, lambda state: state, state)
 
-    # Without surgery the tissue, and so the operator, is the same throughout.
-    transport = model.transport(None) if regimen.open_tissue(start) is None else None
+    # Without surgery the tissue, and so the operator, is the same throughout. A box has its own.
+    constant = not boxes and regimen.open_tissue(start) is None
+    transport = model.transport(None) if constant else None
 
     def stretch(carry, event):
         now, state, recorded, success = carry
         time = cuts[event]
         until = jnp.maximum(time, now)
-        state, solved = _solve(
-            model, regimen, transport, state, now, until, solver, stepsize_controller, max_step, adjoint, max_steps
+        solve = partial(
+            _solve,
+            start=now,
+            stop=until,
+            solver=solver,
+            stepsize_controller=stepsize_controller,
+            max_step=max_step,
+            adjoint=adjoint,
+            max_steps=max_steps,
         )
+        whole = partial(solve, model, regimen, transport)
+        state, solved = _solve_in_box(solve, whole, boxes, model, regimen, state, until - now)
         # Events that are not outputs write to a slot of their own behind the last.
         slot = jnp.where(event < count, event, count)
         recorded = jax.tree.map(lambda all_, one: all_.at[slot].set(one), recorded, state)
@@ -140,6 +170,36 @@ def _simulate(model, regimen, state0, times, start, solver, stepsize_controller,
     states = jax.tree.map(lambda leaf: leaf[:count], recorded)
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(states)]).all()
     return Trajectory(times, states, success & finite)
+
+
+def _solve_in_box(solve, whole, boxes, model, regimen, state, duration):
+    """As `whole(state)`, in the smallest of the `boxes` that holds the cells and where they get to, if one does.
+
+    A box whose walls feel more than `TAIL` at the end was too small: then the whole grid is solved instead.
+    """
+    if not boxes:
+        return whole(state)
+    shape = model.domain.shape
+    spacing = jnp.asarray(model.domain.spacing)
+    lower, upper = bounds(jax.lax.stop_gradient(model.cell_density(state)) > TAIL)
+    margin = jnp.ceil(largest_of_batch(jax.lax.stop_gradient(model.reach(duration))) / spacing).astype(lower.dtype)
+    lower, upper = jnp.maximum(lower - margin, 0), jnp.minimum(upper + margin, jnp.asarray(shape))
+    fits = jnp.stack([(upper - lower <= jnp.asarray(box)).all() for box in boxes])
+
+    def within(box, state):
+        corner = jnp.clip((lower + upper - jnp.asarray(box)) // 2, 0, jnp.asarray(shape) - jnp.asarray(box))
+        small_model, small_regimen, small = cut((model, regimen, state), shape, tuple(corner), box)
+        small, solved = solve(small_model, small_regimen, None, small)
+        reached = edge_maximum(jax.lax.stop_gradient(model.cell_density(small)), corner, box, shape)
+        return jax.lax.dynamic_update_slice(state, small, tuple(corner)), solved, largest_of_batch(reached) <= TAIL
+
+    def nothing(state):
+        return state, jnp.asarray(True), jnp.asarray(False)
+
+    branches = [partial(within, box) for box in boxes]
+    level = jnp.where(fits.any(), jnp.argmax(fits), len(boxes))
+    after, solved, enough = jax.lax.switch(level, [*branches, nothing], state)
+    return jax.lax.cond(enough, lambda: (after, solved), lambda: whole(state))
 
 
 def _solve(model, regimen, transport, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps):

@@ -9,7 +9,6 @@ Fields are in flat order: on a grid of three axes the short innermost rows would
 says how far apart neighbours along each axis lie. Faces are laid out as in `DiffusionOperator.faces`.
 """
 
-import math
 from functools import partial
 
 import jax

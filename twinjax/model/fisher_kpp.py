@@ -74,6 +74,11 @@ class FisherKPP(AbstractReactionDiffusionModel):
     def reaction_flow(self, state, duration, kills):
         return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, kills=kills)
 
+    def reach(self, duration):
+        # The front, and ahead of it four standard deviations of diffusion.
+        spread = self.diffusivity * duration
+        return 2 * jnp.sqrt(spread * self.proliferation_rate * duration) + 4 * jnp.sqrt(2 * spread)
+
     def apply_survival(self, state, fraction):
         return state * fraction
 

@@ -64,3 +64,7 @@ class AbstractReactionDiffusionModel(AbstractTumorModel):
     @abc.abstractmethod
     def transport(self, open_tissue: Array | None) -> DiffusionOperator:
         """The diffusion operator for the tissue that is there."""
+
+    @abc.abstractmethod
+    def reach(self, duration) -> Array:
+        """How far (mm) cells in number come within `duration` days: an estimate, checked after the solve."""

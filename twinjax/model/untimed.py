@@ -72,6 +72,9 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
     def reaction_flow(self, state, duration, kills):
         return self.timed.reaction_flow(state, duration, kills)
 
+    def reach(self, duration):
+        return self.timed.reach(duration)
+
     def apply_survival(self, state, fraction):
         return self.timed.apply_survival(state, fraction)
 

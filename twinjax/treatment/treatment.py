@@ -36,6 +36,10 @@ class AbstractTreatment(eqx.Module):
         """The same treatment with its maps, if it has any, on the grid of `domain`."""
 
     @abc.abstractmethod
+    def kills(self, t0, t1) -> Kills:
+        """What each dose kills within [t0, t1), for those that kill the same fraction everywhere."""
+
+    @abc.abstractmethod
     def burden(self) -> dict[str, float]:
         """What the patient bears, for tables: sums with the unit in the key (`total_dose_gy`)."""
 
