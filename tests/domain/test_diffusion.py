@@ -181,6 +181,48 @@ def test_derivatives_agree_with_differences_whatever_has_a_tangent(shape, which)
     assert curvature == pytest.approx(slope, rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_step_has_the_derivatives_of_the_operator(shape, stages):
+    """`over` multiplies the duration in and gives the diffusivity one tangent: nothing of that shows outside."""
+    diffusivity, mask, spacing = tissue(shape)
+    mask = jnp.asarray(mask)
+    u = jnp.asarray(np.random.default_rng(1).random(shape)).reshape(-1)
+
+    def plain(field, scale, duration, u):
+        operator = DiffusionOperator.create(field, mask, spacing, scale=scale)
+        first = duration * operator(u)
+        return u + first + (0.5 * duration * operator(first) if stages == 2 else 0)
+
+    def step(field, scale, duration, u):
+        step = DiffusionOperator.create(field, mask, spacing, scale=scale).over(duration)
+        return step.second_order(u) if stages == 2 else u + step(u)
+
+    def outcome(of):
+        def number(x):
+            field = jnp.asarray(diffusivity) * (1 + x * jnp.linspace(0.0, 1.0, mask.size).reshape(shape))
+            density = u * jnp.cos(x * jnp.linspace(0.0, 5.0, u.size))
+            return jnp.sum(jnp.sin(5 * of(field, 0.3 + x, 0.4 * (1 + x) ** 2, density)))
+
+        return number
+
+    one, other = outcome(step), outcome(plain)
+    x = jnp.asarray(0.2)
+    assert one(x) == pytest.approx(float(other(x)), rel=1e-13)
+    for derivative in (jax.grad, jax.jacfwd, lambda f: jax.jacfwd(jax.grad(f)), lambda f: jax.grad(jax.grad(f))):
+        assert float(derivative(one)(x)) == pytest.approx(float(derivative(other)(x)), rel=1e-9)
+    # Batches, before and after the derivative.
+    xs = jnp.array([0.1, 0.2, 0.3])
+    expected = jax.vmap(jax.grad(other))(xs)
+    np.testing.assert_allclose(jax.vmap(jax.grad(one))(xs), expected, rtol=1e-9)
+    np.testing.assert_allclose(jax.grad(lambda xs: jax.vmap(one)(xs).sum())(xs), expected, rtol=1e-9)
+    # Nothing moves at a diffusivity of zero, and yet the derivative is there.
+    still = jax.jacfwd(lambda scale: step(jnp.asarray(diffusivity), scale, 0.5, u))(0.0)
+    np.testing.assert_allclose(
+        still, 0.5 * operate(diffusivity, mask, spacing, u.reshape(shape)).reshape(-1), rtol=1e-9
+    )
+
+
 def test_a_field_of_diffusivities_gets_its_gradient():
     diffusivity, mask, spacing = tissue(SHAPES[-1])
     u = jnp.asarray(np.random.default_rng(1).random(mask.shape))

@@ -1,5 +1,6 @@
 """RKL2: its stability polynomial, order, stability bound and sign."""
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from numpy.polynomial.legendre import Legendre
 from scipy.linalg import expm
 
+from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator
-from twinjax.solver.runge_kutta_legendre import rkl2, stable_duration
+from twinjax.solver.runge_kutta_legendre import RungeKuttaLegendre, rkl2, stable_duration
 
 N = 40
 
@@ -68,3 +70,53 @@ def test_two_stages_keep_densities_between_zero_and_one(shape):
         assert u.min() > -1e-15
         assert u.max() < 1 + 1e-15
     assert 0.01 < float(jnp.std(u)) < 0.5
+
+
+def test_adaptive_solver_follows_a_stiff_equation_that_depends_on_time():
+    """du/dt = L u - k(t) u on 40 voxels has the solution exp(L t - integral of k) u0."""
+    rng = np.random.default_rng(0)
+    operator = DiffusionOperator.create(jnp.asarray(rng.uniform(1.0, 30.0, N)), jnp.ones(N, bool), (1.0,))
+    u0, duration = rng.random(N), 4.0
+    exact = expm(duration * np.asarray(jax.jacfwd(operator)(jnp.zeros(N)))) @ u0 * np.exp(-(1 - np.cos(duration)))
+
+    def solve(tolerance, stages):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, u, _: operator(u) - jnp.sin(t) * u),
+            RungeKuttaLegendre(stages),
+            0.0,
+            duration,
+            1e-3,
+            u0,
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        )
+        assert solution.ys is not None
+        return np.abs(solution.ys[-1] - exact).max(), int(solution.stats["num_steps"])
+
+    tolerances = np.array([1e-4, 1e-5, 1e-6, 1e-7])
+    errors = [solve(tolerance, 4)[0] for tolerance in tolerances]
+    # An error per step of third order is kept at the tolerance: the whole error falls as its power 2/3.
+    assert abs(np.polyfit(np.log(tolerances), np.log(errors), 1)[0] - 2 / 3) < 0.12
+    assert errors[-1] < 1e-5
+    # Where stability and not accuracy limits the step, more stages take fewer steps.
+    assert solve(1e-2, 8)[1] < 0.6 * solve(1e-2, 3)[1]
+
+
+def test_fixed_steps_of_the_adaptive_solver_are_of_second_order():
+    """On u' = u (1 - u) cos t, whose right-hand side is not linear and depends on time."""
+    u0 = jnp.array([0.1, 0.6])
+    exact = 1 / (1 + (1 / u0 - 1) * np.exp(-np.sin(3.0)))
+    counts = np.array([16, 32, 64, 128])
+    errors = []
+    for count in counts:
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, u, _: u * (1 - u) * jnp.cos(t)), RungeKuttaLegendre(3), 0.0, 3.0, 3.0 / count, u0
+        )
+        assert solution.ys is not None
+        errors.append(np.abs(solution.ys[-1] - exact).max())
+    order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    assert abs(order - 2) < 0.15, (order, errors)
+
+
+def test_too_few_stages_are_refused():
+    with pytest.raises(InputError, match="at least 2 stages, got 1"):
+        RungeKuttaLegendre(1)

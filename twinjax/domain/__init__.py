@@ -3,4 +3,5 @@
 from twinjax.domain.diffusion import DiffusionOperator as DiffusionOperator
 from twinjax.domain.diffusion import DiffusionStep as DiffusionStep
 from twinjax.domain.domain import Domain as Domain
+from twinjax.domain.flux import materialise as materialise
 from twinjax.domain.resample import resample as resample

@@ -23,19 +23,21 @@ from jaxtyping import Array, Float
 LANES_TOGETHER = 2**30
 
 
-def flux_divergence(faces: Float[Array, "axes padded"], u: Float[Array, " voxels"], strides) -> Float[Array, " voxels"]:
+def flux_divergence(
+    faces: Float[Array, "... axes padded"], u: Float[Array, "... voxels"], strides
+) -> Float[Array, "... voxels"]:
     """Sum over a voxel's faces of face * (neighbour - voxel): linear in `faces` and in `u`."""
     return _divergence_p.bind(faces, u, strides=strides)
 
 
 def heun_diffusion(
-    faces: Float[Array, "axes padded"], one: Float[Array, ""], u: Float[Array, " voxels"], strides
-) -> Float[Array, " voxels"]:
+    faces: Float[Array, "... axes padded"], one: Float[Array, "..."], u: Float[Array, "... voxels"], strides
+) -> Float[Array, "... voxels"]:
     """u + L u + L² u / 2 for L = one * flux divergence; `one` is 1, and only its tangent counts."""
     return _heun_p.bind(faces, one, u, strides=strides, fenced=False)
 
 
-def times_one(one: Float[Array, ""], u: Float[Array, " voxels"]) -> Float[Array, " voxels"]:
+def times_one(one: Float[Array, "..."], u: Float[Array, "... voxels"]) -> Float[Array, "... voxels"]:
     """`u`, with the derivatives of one * u at one = 1."""
     return _times_one_p.bind(one, u)
 
