@@ -30,7 +30,7 @@ def test_settings_that_do_not_fit_the_patient(changes, message):
 def test_the_steps_of_a_single_scan_are_of_its_own_clock():
     single, prior = UntimedFisherKPP(MODEL.domain), load_named("prior", "glioblastoma_single_scan")
     with pytest.raises(InputError, match="calibration.max_step=2.0: the clock of a single scan"):
-        JobSettings().check([0.0], single, prior)
+        JobSettings(max_step=2.0).check([0.0], single, prior)
     JobSettings(max_step=0.025).check([0.0], single, prior)
 
 

@@ -175,7 +175,7 @@ def _times_one_jvp(primals, tangents):
     if not _is_zero(of_u):
         terms.append(times_one(one, of_u))
     if not _is_zero(of_one):
-        terms.append(of_one[..., None] * out)
+        terms.append(of_one[..., None] * u)
     return out, sum(terms[1:], terms[0])
 
 
@@ -190,20 +190,20 @@ def _heun_jvp(primals, tangents, *, strides, fenced):
     def change(faces, u):
         return times_one(one, flux_divergence(faces, u, strides))
 
-    if _is_zero(of_faces) and _is_zero(of_one):
-        after = middle = heun_diffusion(faces, one, u, strides)
-    else:
-        middle = materialise(u + 0.5 * change(faces, u))
-        after = materialise(u + change(faces, middle))
     terms = []
     if not _is_zero(of_u):
         terms.append(_heun_p.bind(faces, one, of_u, strides=strides, fenced=True))
+    if _is_zero(of_faces) and _is_zero(of_one):
+        return heun_diffusion(faces, one, u, strides), sum(terms[1:], terms[0])
+    first = materialise(change(faces, u))
+    middle = u + 0.5 * first
+    second = materialise(change(faces, middle))
     if not _is_zero(of_one):
         # d/dg of g L u + g² L² u / 2 at g = 1, which is the one that has this tangent.
-        terms.append(of_one[..., None] * times_one(1 / one, 2 * (after - middle)))
+        terms.append(of_one[..., None] * times_one(1 / one, 2 * second - first))
     if not _is_zero(of_faces):
         terms.append(change(of_faces, middle) + 0.5 * change(faces, change(of_faces, u)))
-    return after, sum(terms[1:], terms[0])
+    return u + second, sum(terms[1:], terms[0])
 
 
 def _heun_transpose(w, faces, one, u, *, strides, fenced):
