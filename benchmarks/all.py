@@ -6,7 +6,7 @@ import sys
 import jax
 from measure import Row, machine, table
 
-NAMES = ["right_hand_side", "forward", "derivative", "calibration", "batch", "startup"]
+NAMES = ["right_hand_side", "forward", "solver_choice", "derivative", "calibration", "batch", "startup"]
 
 
 def main(names: list[str]) -> None:
@@ -18,8 +18,9 @@ def main(names: list[str]) -> None:
     rows: list[Row] = []
     for name in names or NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(name).rows()
-        print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+        found = importlib.import_module(name).rows()
+        rows += found
+        print("\n".join(table(found).splitlines()[2:]), file=sys.stderr, flush=True)
     print(table(rows))
 
 

@@ -32,8 +32,14 @@ def _row(name, size) -> Row:
         model, regimen = case.model(domain, parameters), case.regimen(parameters)
         return simulate(model, regimen, state0, [DAYS], max_step=3.5).states[0].sum()
 
-    single, batch = jax.jit(final), jax.jit(jax.vmap(final))
-    seconds = interleaved({"single": lambda: [single(sample) for sample in samples], "batch": lambda: batch(samples)})
+    single, batch, loop = jax.jit(final), jax.jit(jax.vmap(final)), jax.jit(lambda s: jax.lax.map(final, s))
+    seconds = interleaved(
+        {
+            "single": lambda: [single(sample) for sample in samples],
+            "batch": lambda: batch(samples),
+            "loop": lambda: loop(samples),
+        }
+    )
     return Row(
         f"{SAMPLES} samples, {name}",
         f"{1e3 * median(seconds, 'batch') / SAMPLES:.2f} ms a sample",
