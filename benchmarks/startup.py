@@ -31,7 +31,7 @@ def rows() -> list[Row]:
     imported = sorted(_seconds([sys.executable, "-c", "import twinjax"], os.environ) for _ in range(REPEATS))
     first = sorted(_first_line() for _ in range(REPEATS))
     return [
-        Row("import twinjax", f"{imported[REPEATS // 2]:.1f} s", "", "2 s"),
+        Row("import twinjax", f"{imported[REPEATS // 2]:.2f} s", "", "2 s"),
         Row("twinjax to its first step", f"{first[REPEATS // 2]:.1f} s", "", "8 s"),
         Row("process to first solve of 270 days", f"{warm:.1f} s", f"{cold:.1f} s with a cold compilation cache"),
     ]
