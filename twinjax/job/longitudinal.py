@@ -87,7 +87,8 @@ def run_longitudinal(
         rows = held_out_metrics(scores)
         run.write_csv("metrics.csv", rows)
         for row in rows:
-            log.info("  %-46s %.3g %s (target %s)", row["metric"], row["value"], row["unit"], row["target"])
+            target = f" (target {row['target']})" if row["target"] else ""
+            log.info("  %-46s %.3g %s%s", row["metric"], row["value"], row["unit"], target)
     comparison = None
     if len(options) >= 2:
         with run.stage("compare treatments"):
