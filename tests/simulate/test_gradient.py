@@ -104,6 +104,14 @@ def test_remainder_of_the_linearisation_is_of_second_order():
     assert abs(order - 2) < 0.1, (order, remainders)
 
 
+def test_a_failed_member_of_a_batch_leaves_the_tangents_of_the_others_alone():
+    bad = VALUES.at[0].set(jnp.nan)
+    forward = jax.jit(lambda values: jax.jacfwd(lambda v: loss(v, STATE0, diffrax.ForwardMode()))(values))
+    batch = jax.jit(jax.vmap(forward))(jnp.stack([bad, VALUES]))
+    assert not np.isfinite(batch[0]).all()
+    np.testing.assert_allclose(batch[1], forward(VALUES), rtol=1e-10)
+
+
 def test_gradients_are_finite_where_there_are_no_cells():
     parameters, state = REVERSE(VALUES, 0 * STATE0)
     assert np.isfinite(parameters).all()

@@ -18,10 +18,6 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-# Lanes of a batch that together take more memory (bytes) go one after the other, so that the fields of one stay in the
-# cache from pass to pass.
-LANES_TOGETHER = 2**30
-
 
 def flux_divergence(
     faces: Float[Array, "... axes padded"], u: Float[Array, "... voxels"], strides
@@ -106,8 +102,9 @@ def _stored(x):
 def _fenced(evaluate, x):
     """`evaluate(x)`, in a branch: XLA stores what goes in and what comes out."""
     first = x.reshape(-1)[0]
-    # Where the first number is not one, no other is needed.
-    return jax.lax.cond(first == first, evaluate, lambda y: jnp.full_like(jax.eval_shape(evaluate, y), jnp.nan), x)
+    # Always true, of NaN too, but not to XLA; what stands in the other branch never runs.
+    always = (first == first) | (first != first)
+    return jax.lax.cond(always, evaluate, lambda y: jnp.full_like(jax.eval_shape(evaluate, y), jnp.nan), x)
 
 
 def _primitive(name: str, evaluate, events, parameters=("strides",)) -> Primitive:
