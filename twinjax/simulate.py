@@ -61,10 +61,11 @@ def simulate(
 ) -> Trajectory:
     """Solve the model from `state0` at day `start` and record the state at `times`.
 
-    The time axis is cut at every output and at every impulse (a radiotherapy fraction, an operation): the
-    model is solved to the cut, the state recorded, and then multiplied by the survival. A scan on the day of
-    a dose sees the state before the dose; doses before `start` are taken as done. Between the cuts drugs act
-    by their exact exposure where the solver splits, and otherwise by their rate, with a cut at every dose.
+    A scan on the day of a dose sees the state before the dose; doses before `start` are taken as done. The time
+    axis is cut at every output and at every impulse that differs from place to place (an operation, a fraction in
+    hypoxic tissue): the model is solved to the cut, the state recorded, and then multiplied by the survival. What
+    kills everywhere alike is part of the exact reaction where the solver splits, and steps span it; other solvers
+    stop at every dose and follow the kill rate of drugs.
 
     **Arguments:**
 
@@ -238,7 +239,7 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
 
 
 class _TreatedTumor(AbstractSplitSystem):
-    """A model under its continuous treatments, between two cuts of the time axis."""
+    """A model under what is given between two cuts of the time axis; `step` where the solver splits."""
 
     model: AbstractTumorModel
     regimen: Regimen

@@ -4,12 +4,12 @@ import logging
 from typing import Any
 
 import diffrax
-import jax
 import numpy as np
 
-from twinjax.calibration import AbstractCalibrator, InverseProblem, Prior, coarse_and_fine, longitudinal_problem
+from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.core.config import load_named
-from twinjax.job.output import Run, provenance
+from twinjax.job.calibrate import calibrate
+from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractTumorModel
 from twinjax.patient import PatientData
@@ -47,21 +47,9 @@ def run_longitudinal(
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
         )
-
-        def problem_of(model: AbstractTumorModel) -> InverseProblem:
-            return longitudinal_problem(
-                past,
-                model,
-                prior,
-                margin_mm=settings.margin_mm,
-                correlation_length_mm=settings.correlation_length_mm,
-                solver=solver,
-                max_step=settings.max_step,
-            )
-
-        coarse, fine = coarse_and_fine(problem_of, model, settings.resolution_mm)
-        posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
-        run.write_posterior(posterior)
+        posterior = calibrate(
+            run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed
+        )
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         times = np.unique(
@@ -108,15 +96,9 @@ def run_longitudinal(
                     100 * row["probability_best"],
                 )
     origin = provenance(config, seed, patient)
-    results = {
-        "patient": patient.patient_id,
-        "synthetic": patient.source == "synthetic",
-        "parameters": posterior.rows(),
-        "diagnostics": dict(posterior.diagnostics),
-        "metrics": rows,
+    results = common_results(patient, posterior, rows, origin) | {
         "scores_by_visit": scores,
         "options": None if comparison is None else comparison.rows(),
-        "provenance": origin,
     }
     with run.stage("write the report"):
         report = longitudinal_report(

@@ -21,7 +21,7 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
-from twinjax.patient import Visit
+from twinjax.patient import PatientData, Visit
 
 log = logging.getLogger("twinjax")
 
@@ -91,7 +91,7 @@ class Run:
         os.replace(partial, path)
 
 
-def provenance(config: str, seed: int, patient) -> dict[str, Any]:
+def provenance(config: str, seed: int, patient: PatientData) -> dict[str, Any]:
     """Versions, machine, seed, a hash of the images, and the resolved configuration."""
     digest = hashlib.sha256()
     for visit in patient.visits:
@@ -109,6 +109,20 @@ def provenance(config: str, seed: int, patient) -> dict[str, Any]:
         "seed": seed,
         "images (SHA-256)": digest.hexdigest(),
         "configuration": config,
+    }
+
+
+def common_results(
+    patient: PatientData, posterior: Posterior, metrics: list[dict[str, Any]], origin: dict[str, Any]
+) -> dict[str, Any]:
+    """What `results.json` holds of every job."""
+    return {
+        "patient": patient.patient_id,
+        "synthetic": patient.source == "synthetic",
+        "parameters": posterior.rows(),
+        "diagnostics": dict(posterior.diagnostics),
+        "metrics": metrics,
+        "provenance": origin,
     }
 
 

@@ -64,8 +64,8 @@ class JobSettings:
         single = isinstance(model, UntimedFisherKPP)
         if len(days) < 2 and not single:
             raise InputError(
-                "this patient has one visit: choose model=glioblastoma_single_scan prior=glioblastoma_single_scan "
-                "solver=strang_long_step calibration.margin_mm=32 calibration.max_step=0.025"
+                "this patient has one visit: add +job=single_scan, which chooses model=glioblastoma_single_scan and "
+                "what goes with it"
             )
         if len(days) > 1 and single:
             raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")

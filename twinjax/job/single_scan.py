@@ -4,21 +4,14 @@ import logging
 from typing import Any
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twinjax.calibration import (
-    AbstractCalibrator,
-    InverseProblem,
-    Posterior,
-    Prior,
-    coarse_and_fine,
-    single_scan_problem,
-)
+from twinjax.calibration import AbstractCalibrator, Posterior, Prior, single_scan_problem
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
-from twinjax.job.output import Run, provenance
+from twinjax.job.calibrate import calibrate
+from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import PatientData
@@ -56,21 +49,9 @@ def run_single_scan(
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
-
-        def problem_of(model: UntimedFisherKPP) -> InverseProblem:
-            return single_scan_problem(
-                patient,
-                model,
-                prior,
-                margin_mm=settings.margin_mm,
-                correlation_length_mm=settings.correlation_length_mm,
-                solver=solver,
-                max_step=settings.max_step,
-            )
-
-        coarse, fine = coarse_and_fine(problem_of, model, settings.resolution_mm)
-        posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
-        run.write_posterior(posterior)
+        posterior = calibrate(
+            run, single_scan_problem, patient, model, prior, calibrator, settings, solver=solver, seed=seed
+        )
     with run.stage("predict the density"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(1.0, [1.0], draws=settings.draws, progress=True)
@@ -98,15 +79,7 @@ def run_single_scan(
             log.info("  %-46s %.4g %s", row["metric"], row["value"], row["unit"])
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
-    results = {
-        "patient": patient.patient_id,
-        "synthetic": patient.source == "synthetic",
-        "parameters": posterior.rows(),
-        "rates_for_front_speeds": rates,
-        "diagnostics": dict(posterior.diagnostics),
-        "metrics": rows,
-        "provenance": origin,
-    }
+    results = common_results(patient, posterior, rows, origin) | {"rates_for_front_speeds": rates}
     with run.stage("write the report"):
         report = single_scan_report(
             patient,

@@ -46,12 +46,12 @@ class Regimen(eqx.Module):
     @property
     def uniform(self) -> "Regimen":
         """The treatments that kill the same fraction everywhere: all drugs, and fractions in even oxygen."""
-        return Regimen(t for t in self.treatments if isinstance(t, AbstractContinuousTreatment) or _is_uniform(t))
+        return Regimen(t for t in self.treatments if not _is_local(t))
 
     @property
     def local(self) -> tuple[AbstractImpulsiveTreatment, ...]:
         """The impulses that differ from place to place: operations, and fractions in hypoxic tissue."""
-        return tuple(t for t in self.impulsive if not _is_uniform(t))
+        return tuple(t for t in self.impulsive if _is_local(t))
 
     def kills(self, t0, t1) -> Kills:
         """All kills within [t0, t1) of a regimen that is `uniform`, in the order of the doses."""
@@ -99,8 +99,8 @@ class Regimen(eqx.Module):
         return Regimen(kept)
 
 
-def _is_uniform(treatment: AbstractTreatment) -> bool:
-    return isinstance(treatment, AbstractImpulsiveTreatment) and treatment.log_kill is not None
+def _is_local(treatment: AbstractTreatment) -> bool:
+    return isinstance(treatment, AbstractImpulsiveTreatment) and treatment.log_kill is None
 
 
 def require_regimen(value: "Regimen | Iterable[AbstractTreatment] | None") -> Regimen:

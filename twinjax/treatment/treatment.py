@@ -37,7 +37,11 @@ class AbstractTreatment(eqx.Module):
 
     @abc.abstractmethod
     def kills(self, t0, t1) -> Kills:
-        """What each dose kills within [t0, t1), for those that kill the same fraction everywhere."""
+        """What each dose kills within [t0, t1), exactly, at the mean instant of those deaths.
+
+        Sampling a pulse of hours with steps of a day makes a whole solve first-order in time; this does not. Only
+        for treatments that kill the same fraction everywhere.
+        """
 
     @abc.abstractmethod
     def burden(self) -> dict[str, float]:
@@ -50,13 +54,6 @@ class AbstractContinuousTreatment(AbstractTreatment):
     @abc.abstractmethod
     def kill_rate(self, t) -> Array:
         """Instantaneous kill rate (1/day) at day `t`; zero before the first dose."""
-
-    @abc.abstractmethod
-    def kills(self, t0, t1) -> Kills:
-        """What each dose kills within [t0, t1]: exactly, and at the mean instant of those deaths.
-
-        Sampling a pulse of hours with steps of a day makes a whole solve first-order in time; this does not.
-        """
 
     def exposure(self, t0, t1) -> Array:
         """The exact integral of `kill_rate` over [t0, t1] (dimensionless log kill)."""
@@ -75,8 +72,7 @@ class AbstractImpulsiveTreatment(AbstractTreatment):
     def log_kill(self) -> Float[Array, " doses"] | None:
         """Minus the logarithm of each survival where it is one number for the whole tumour; None where it is not."""
 
-    def kills(self, t0, t1) -> Kills:
-        """The impulses within [t0, t1); only where `log_kill` is not None."""
+    def kills(self, t0, t1):
         assert self.log_kill is not None
         within = (self.times >= t0) & (self.times < t1)
         return Kills(jnp.where(within, self.log_kill, 0.0), jnp.clip(self.times - t0, 0.0, t1 - t0))
