@@ -17,13 +17,13 @@ class DiffusionOperator(eqx.Module):
     jump at the face (LeVeque 2002, Finite Volume Methods, section 9.5); a face to a voxel outside the mask
     carries none. Second order in the voxel edge on smooth D, and sum(u) is conserved to rounding.
 
-    **Fields:** `faces`, one row per axis: D / h² (1/day) of the face between a voxel and its upper neighbour, in
+    **Fields:** `faces`, an array per axis: D / h² (1/day) of the face between a voxel and its upper neighbour, in
     the flat order of the voxels behind as many zeros as two neighbours along the first axis lie apart. `scale`
     multiplies all of them: a calibrated diffusivity then has one tangent, not one per face. `strides`: how far apart
     neighbours along each axis lie in the flat order.
     """
 
-    faces: Float[Array, "axes padded"]
+    faces: tuple[Float[Array, " padded"], ...]
     scale: Float[Array, ""]
     strides: tuple[int, ...] = eqx.field(static=True)
 
@@ -50,7 +50,7 @@ class DiffusionOperator(eqx.Module):
             # The last voxel of an axis has no upper face, so what follows it in flat order is not its neighbour.
             to_grid = [(0, int(a == axis)) for a in range(inside.ndim)]
             rows.append(jnp.pad(jnp.pad(mean, to_grid).reshape(-1), (strides[0], 0)))
-        return cls(jnp.stack(rows), jnp.asarray(scale, float), strides)
+        return cls(tuple(rows), jnp.asarray(scale, float), strides)
 
     def __call__(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """div(D grad u) in units of u per day, for `u` on the grid or in flat order."""
@@ -62,14 +62,14 @@ class DiffusionOperator(eqx.Module):
         # Nothing that moves still has a derivative in its diffusivity, so the constant is never zero.
         constant = jax.lax.stop_gradient(factor)
         constant = jnp.where(jnp.abs(constant) < 1e-20, 1e-20, constant)
-        return DiffusionStep(constant * self.faces, factor / constant, self.strides)
+        return DiffusionStep(tuple(constant * face for face in self.faces), factor / constant, self.strides)
 
     @property
     def spectral_radius(self) -> Float[Array, ""]:
         """An upper bound of the largest eigenvalue of -operator (1/day), by Gershgorin's circles."""
         lead = self.strides[0]
         outflow = sum(
-            (self.faces[a, lead:] + self.faces[a, lead - s : -s] for a, s in enumerate(self.strides)), jnp.zeros(())
+            (f[lead:] + f[lead - s : -s] for f, s in zip(self.faces, self.strides, strict=True)), jnp.zeros(())
         )
         return 2 * self.scale * jnp.max(outflow)
 
@@ -82,7 +82,7 @@ class DiffusionStep(eqx.Module):
     would have one tangent each.
     """
 
-    faces: Float[Array, "axes padded"]
+    faces: tuple[Float[Array, " padded"], ...]
     relative: Float[Array, ""]
     strides: tuple[int, ...] = eqx.field(static=True)
 

@@ -9,6 +9,7 @@ Fields are in flat order: on a grid of three axes the short innermost rows would
 says how far apart neighbours along each axis lie. Faces are laid out as in `DiffusionOperator.faces`.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -20,17 +21,17 @@ from jaxtyping import Array, Float
 
 
 def flux_divergence(
-    faces: Float[Array, "... axes padded"], u: Float[Array, "... voxels"], strides
+    faces: Sequence[Float[Array, "... padded"]], u: Float[Array, "... voxels"], strides
 ) -> Float[Array, "... voxels"]:
     """Sum over a voxel's faces of face * (neighbour - voxel): linear in `faces` and in `u`."""
-    return _divergence_p.bind(faces, u, strides=strides)
+    return _divergence_p.bind(*faces, u, strides=strides)
 
 
 def heun_diffusion(
-    faces: Float[Array, "... axes padded"], one: Float[Array, "..."], u: Float[Array, "... voxels"], strides
+    faces: Sequence[Float[Array, "... padded"]], one: Float[Array, "..."], u: Float[Array, "... voxels"], strides
 ) -> Float[Array, "... voxels"]:
     """u + L u + L² u / 2 for L = one * flux divergence; `one` is 1, and only its tangent counts."""
-    return _heun_p.bind(faces, one, u, strides=strides, fenced=False)
+    return _heun_p.bind(*faces, one, u, strides=strides, fenced=False)
 
 
 def times_one(one: Float[Array, "..."], u: Float[Array, "... voxels"]) -> Float[Array, "... voxels"]:
@@ -47,45 +48,47 @@ def materialise(x: Array) -> Array:
     return _materialise_p.bind(x)
 
 
-def _padded(u, strides):
+def _padded(u, lead):
     """One copy with zeros on both ends makes every read of a neighbour a contiguous slice."""
-    return jnp.pad(u, [(0, 0)] * (u.ndim - 1) + [(strides[0], strides[0])])
+    return jnp.pad(u, [(0, 0)] * (u.ndim - 1) + [(lead, lead)])
 
 
-def _neighbours(padded, strides):
-    """(the voxels, and per axis their upper and lower neighbours); zero beyond the ends."""
-    lead = strides[0]
-    size = padded.shape[-1] - 2 * lead
-    above, below = ([padded[..., lead + sign * s :][..., :size] for s in strides] for sign in (1, -1))
-    return padded[..., lead : lead + size], above, below
+def _lead(face, u) -> int:
+    return face.shape[-1] - u.shape[-1]
 
 
-def _divergence(faces, u, *, strides):
-    return _padded_divergence(faces, _padded(u, strides), strides)
+def _divergence(*operands, strides):
+    *faces, u = operands
+    return _padded_divergence(faces, _padded(u, _lead(faces[0], u)), strides)
 
 
 def _padded_divergence(faces, padded, strides):
-    here, above, below = _neighbours(padded, strides)
-    change = 0.0
-    for axis, stride in enumerate(strides):
-        upper = faces[..., axis, strides[0] :]
-        lower = faces[..., axis, strides[0] - stride : faces.shape[-1] - stride]
-        change = change + upper * (above[axis] - here) + lower * (below[axis] - here)
+    lead = padded.shape[-1] - faces[0].shape[-1]
+    size = padded.shape[-1] - 2 * lead
+
+    def voxels(x, first):
+        return x[..., first : first + size]
+
+    here, change = voxels(padded, lead), 0.0
+    for face, stride in zip(faces, strides, strict=True):
+        change = change + voxels(face, lead) * (voxels(padded, lead + stride) - here)
+        change = change + voxels(face, lead - stride) * (voxels(padded, lead - stride) - here)
     return change
 
 
-def _face_products(u, w, *, strides):
-    """-du dw on every face."""
-    u_here, u_above, _ = _neighbours(_padded(u, strides), strides)
-    w_here, w_above, _ = _neighbours(_padded(w, strides), strides)
-    rows = [(u_here - du) * (dw - w_here) for du, dw in zip(u_above, w_above, strict=True)]
-    products = jnp.stack(rows, axis=-2)
-    return jnp.pad(products, [(0, 0)] * (products.ndim - 1) + [(strides[0], 0)])
+def _face_product(u, w, *, stride, lead):
+    """-du dw on every face of an axis; in the padding too, so that no element is a case of its own."""
+    u, w = _padded(u, lead), _padded(w, lead)
+    size = u.shape[-1] - lead
+    return (u[..., :size] - u[..., stride : stride + size]) * (w[..., stride : stride + size] - w[..., :size])
 
 
-def _heun(faces, one, u, *, strides, fenced):
+def _heun(*operands, strides, fenced):
+    *faces, _, u = operands
+    lead = _lead(faces[0], u)
+
     def to_middle(u):
-        return _padded(u + 0.5 * _divergence(faces, u, strides=strides), strides)
+        return _padded(u + 0.5 * _divergence(*faces, u, strides=strides), lead)
 
     middle = _fenced(to_middle, u) if fenced else to_middle(u)
     return u + _padded_divergence(faces, middle, strides)
@@ -107,10 +110,16 @@ def _fenced(evaluate, x):
     return jax.lax.cond(always, evaluate, lambda y: jnp.full_like(jax.eval_shape(evaluate, y), jnp.nan), x)
 
 
-def _primitive(name: str, evaluate, events, parameters=("strides",)) -> Primitive:
-    """A primitive whose operands have leading axes that broadcast as in NumPy, and `events` axes behind them."""
+def _primitive(name: str, evaluate, parameters=(), scalar: int | None = None) -> Primitive:
+    """A primitive whose operands have leading axes that broadcast as in NumPy, and one axis behind them.
+
+    `scalar`: the operand that has none behind, counted from the end.
+    """
 
     def batch(operands, dimensions, **values):
+        events = [1] * len(operands)
+        if scalar is not None:
+            events[scalar] = 0
         leading = [x.ndim - n - (d is not None) for x, d, n in zip(operands, dimensions, events, strict=True)]
         moved = []
         for x, dimension, own in zip(operands, dimensions, leading, strict=True):
@@ -133,37 +142,49 @@ def _primitive(name: str, evaluate, events, parameters=("strides",)) -> Primitiv
     return primitive
 
 
-def _summed(x, shape):
-    """`x` summed over the axes along which an operand of `shape` was broadcast."""
+def _summed(x, operand):
+    """`x` summed over the axes along which `operand`, not known itself, was broadcast."""
+    shape = operand.aval.shape
     x = x.sum(range(x.ndim - len(shape)))
     return x.sum([axis for axis, n in enumerate(shape) if n == 1 < x.shape[axis]], keepdims=True)
 
 
-def _bilinear(primitive, first, second):
-    """Derivatives of a primitive bilinear in two operands; `first` and `second` give their cotangents."""
-    ad.defbilinear(
-        primitive,
-        lambda w, x, y, strides: _summed(first(w, x, y, strides), x.aval.shape),
-        lambda w, x, y, strides: _summed(second(w, x, y, strides), y.aval.shape),
-    )
-
-
-_divergence_p = _primitive("flux_divergence", _divergence, (2, 1))
-_face_products_p = _primitive("face_products", _face_products, (1, 1))
-_bilinear(
-    _divergence_p,
-    lambda w, faces, u, strides: _face_products_p.bind(u, w, strides=strides),
-    lambda w, faces, u, strides: _divergence_p.bind(faces, w, strides=strides),
-)
-_bilinear(
-    _face_products_p,
-    lambda faces, u, w, strides: _divergence_p.bind(faces, w, strides=strides),
-    lambda faces, u, w, strides: _divergence_p.bind(faces, u, strides=strides),
-)
-
-
 def _is_zero(tangent) -> bool:
     return isinstance(tangent, ad.Zero)
+
+
+_divergence_p = _primitive("flux_divergence", _divergence, ("strides",))
+_face_product_p = _primitive("face_product", _face_product, ("stride", "lead"))
+
+
+def _divergence_jvp(primals, tangents, *, strides):
+    (*faces, u), (*of_faces, of_u) = primals, tangents
+    terms = []
+    if not _is_zero(of_u):
+        terms.append(flux_divergence(faces, of_u, strides))
+    if not all(map(_is_zero, of_faces)):
+        terms.append(flux_divergence([ad.instantiate_zeros(t) for t in of_faces], u, strides))
+    return flux_divergence(faces, u, strides), sum(terms[1:], terms[0])
+
+
+def _divergence_transpose(w, *operands, strides):
+    *faces, u = operands
+    if ad.is_undefined_primal(u):
+        return *[None] * len(faces), _summed(flux_divergence(faces, w, strides), u)
+    products = [
+        _face_product_p.bind(u, w, stride=s, lead=f.aval.shape[-1] - u.shape[-1])
+        for f, s in zip(faces, strides, strict=True)
+    ]
+    return *[_summed(product, face) for product, face in zip(products, faces, strict=True)], None
+
+
+ad.primitive_jvps[_divergence_p] = _divergence_jvp
+ad.primitive_transposes[_divergence_p] = _divergence_transpose
+ad.defbilinear(
+    _face_product_p,
+    lambda face, u, w, stride, lead: _summed(flux_divergence((face,), w, (stride,)), u),
+    lambda face, u, w, stride, lead: _summed(flux_divergence((face,), u, (stride,)), w),
+)
 
 
 def _times_one_jvp(primals, tangents):
@@ -176,41 +197,50 @@ def _times_one_jvp(primals, tangents):
     return out, sum(terms[1:], terms[0])
 
 
-_times_one_p = _primitive("times_one", _times_one, (0, 1), ())
+_times_one_p = _primitive("times_one", _times_one, scalar=-2)
 ad.primitive_jvps[_times_one_p] = _times_one_jvp
-ad.primitive_transposes[_times_one_p] = lambda w, one, u: (None, _summed(times_one(one, w), u.aval.shape))
+ad.primitive_transposes[_times_one_p] = lambda w, one, u: (None, _summed(times_one(one, w), u))
 
 
 def _heun_jvp(primals, tangents, *, strides, fenced):
-    (faces, one, u), (of_faces, of_one, of_u) = primals, tangents
+    (*faces, one, u), (*of_faces, of_one, of_u) = primals, tangents
 
     def change(faces, u):
         return times_one(one, flux_divergence(faces, u, strides))
 
-    terms = []
-    if not _is_zero(of_u):
-        terms.append(_heun_p.bind(faces, one, of_u, strides=strides, fenced=True))
-    if _is_zero(of_faces) and _is_zero(of_one):
-        return heun_diffusion(faces, one, u, strides), sum(terms[1:], terms[0])
+    still = all(map(_is_zero, of_faces))
+    if still and _is_zero(of_one):
+        return heun_diffusion(faces, one, u, strides), _heun_p.bind(*faces, one, of_u, strides=strides, fenced=True)
     first = materialise(change(faces, u))
     middle = u + 0.5 * first
     second = materialise(change(faces, middle))
+    terms = []
     if not _is_zero(of_one):
         # d/dg of g L u + g² L² u / 2 at g = 1, which is the one that has this tangent.
         terms.append(of_one[..., None] * times_one(1 / one, 2 * second - first))
-    if not _is_zero(of_faces):
-        terms.append(change(of_faces, middle) + 0.5 * change(faces, change(of_faces, u)))
+    if still and not _is_zero(of_u):
+        terms.append(_heun_p.bind(*faces, one, of_u, strides=strides, fenced=True))
+    elif not still:
+        # Stage by stage, so that in reverse mode the density and the faces share them.
+        of_faces = [ad.instantiate_zeros(tangent) for tangent in of_faces]
+        of_middle = 0.5 * change(of_faces, u)
+        if not _is_zero(of_u):
+            of_middle = of_middle + of_u + 0.5 * materialise(change(faces, of_u))
+            terms.append(of_u)
+        terms.append(change(of_faces, middle) + materialise(change(faces, of_middle)))
     return u + second, sum(terms[1:], terms[0])
 
 
-def _heun_transpose(w, faces, one, u, *, strides, fenced):
+def _heun_transpose(w, *operands, strides, fenced):
     # A polynomial of a symmetric operator is symmetric.
-    return None, None, _summed(_heun_p.bind(faces, one, w, strides=strides, fenced=True), u.aval.shape)
+    *faces, one, u = operands
+    of_u = _summed(_heun_p.bind(*faces, one, w, strides=strides, fenced=True), u)
+    return *[None] * len(faces), None, of_u
 
 
-_heun_p = _primitive("heun_diffusion", _heun, (2, 0, 1), ("strides", "fenced"))
+_heun_p = _primitive("heun_diffusion", _heun, ("strides", "fenced"), scalar=-2)
 ad.primitive_jvps[_heun_p] = _heun_jvp
 ad.primitive_transposes[_heun_p] = _heun_transpose
 
-_materialise_p = _primitive("materialise", _stored, (1,), ())
+_materialise_p = _primitive("materialise", _stored)
 ad.deflinear(_materialise_p, lambda cotangent: [materialise(cotangent)])
