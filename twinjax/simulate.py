@@ -15,6 +15,7 @@ from twinjax.domain import DiffusionStep
 from twinjax.domain.active_box import bounds, box_shapes, cut, edge_maximum, largest_of_batch
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
+from twinjax.solver.reverse import solve_with_reverse
 from twinjax.treatment import Regimen
 
 # States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
@@ -95,7 +96,6 @@ def simulate(
         raise InputError(f"StrangSplitting needs a reaction-diffusion model, got {type(model).__name__}")
     if stepsize_controller is None:
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
-    adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS) if adjoint is None else adjoint
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
     # As arrays, or every other start and step would be compiled anew.
     times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))
@@ -143,7 +143,7 @@ def _simulate(
 
     # Without surgery the tissue, and so the operator, is the same throughout. A box has its own.
     constant = not boxes and regimen.open_tissue(start) is None
-    transport = model.transport(None) if constant else None
+    transport = _operator(model, None) if constant else None
 
     def stretch(carry, event):
         now, state, recorded, success = carry
@@ -207,34 +207,71 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
     """The model from `start` to `stop` with no impulse in between; the state and whether it succeeded."""
     if transport is None:
         # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
-        transport = model.transport(regimen.open_tissue(start))
+        transport = _operator(model, regimen.open_tissue(start))
     duration = stop - start
-    splits = isinstance(solver, StrangSplitting)
-    if splits:
-        allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
-        steps = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
-        step, controller = duration / steps, diffrax.ConstantStepSize()
-    else:
+    if not isinstance(solver, StrangSplitting):
         controller = stepsize_controller
         step = None if isinstance(controller, diffrax.PIDController) else jnp.minimum(max_step, duration)
-    if step is not None:
-        # A stretch of no length takes no step, but diffrax wants a step that is one.
-        step = jnp.where(duration > 0, step, 1.0)
-    system = _TreatedTumor(model, regimen, transport, transport.over(step) if splits else None)
+        system = _TreatedTumor(model, regimen, transport, None)
+        if adjoint is None:
+            adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
+        return _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps)
+
+    allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
+    steps = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
+    split = partial(_split, solver=solver, adjoint=adjoint, max_steps=max_steps)
+    # In reverse mode the operator of this stretch's steps is made again: it need not be kept for every stretch.
+    split = eqx.filter_checkpoint(split) if adjoint is None else split
+    return split(model, regimen, transport, state, start, stop, steps)
+
+
+def _split(model, regimen, transport, state, start, stop, steps, solver, adjoint, max_steps):
+    """As `_solve`, in so many equal steps of a solver that splits."""
+    step = (stop - start) / steps
+    system = _TreatedTumor(model, regimen, transport, transport.over(step))
+
+    def solve(state, args):
+        system, start, stop, step, _ = args
+        forward = diffrax.ForwardMode() if adjoint is None else adjoint
+        return _integrated(solver, state, system, start, stop, step, diffrax.ConstantStepSize(), forward, max_steps)
+
+    def again(number, state, args):
+        system, start, stop, step, steps = args
+        begin = start + number * step
+        end = jnp.where(number == steps - 1, stop, begin + step)
+        return solver.step(None, begin, end, state, system, None, False)[0]
+
+    flat, args = jnp.ravel(state), (system, start, stop, step, steps)
+    if adjoint is None:
+        after, success = solve_with_reverse(solve, again, flat, args, steps.astype(int))
+    else:
+        after, success = solve(flat, args)
+    return after.reshape(state.shape), success
+
+
+def _operator(model, open_tissue):
+    """The model's transport, without what its derivative would keep in memory through the solve."""
+    return eqx.filter_checkpoint(lambda model, open_tissue: model.transport(open_tissue))(model, open_tissue)
+
+
+def _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps):
+    """The state at `stop` by diffrax, and whether it got there."""
+    # A stretch of no length takes no step, but diffrax wants a step that is one.
+    step = None if step is None else jnp.where(stop > start, step, 1.0)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, system: system.vector_field(t, y)),
         solver,
         start,
         stop,
         step,
-        jnp.ravel(state) if splits else state,
+        state,
         system,
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
     )
-    last = jax.tree.map(lambda leaf, like: leaf[-1].reshape(like.shape), solution.ys, state)
+    last = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
     return last, solution.result == diffrax.RESULTS.successful
 
 
