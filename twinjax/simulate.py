@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -145,6 +146,12 @@ def _simulate(
     constant = not boxes and regimen.open_tissue(start) is None
     transport = _operator(model, None) if constant else None
 
+    # In reverse mode a box is cut out again, and not kept for every stretch; whether it was large enough is kept, or
+    # all would have to be solved again to know.
+    in_box = _solve_in_box
+    if adjoint is None:
+        in_box = eqx.filter_checkpoint(in_box, policy=jax.checkpoint_policies.save_only_these_names("enough"))
+
     def stretch(carry, event):
         now, state, recorded, success = carry
         time = cuts[event]
@@ -160,7 +167,10 @@ def _simulate(
             max_steps=max_steps,
         )
         whole = partial(solve, model, regimen, transport)
-        state, solved = _solve_in_box(solve, whole, boxes, model, regimen, state, until - now)
+        if boxes:
+            state, solved = in_box(solve, whole, boxes, model, regimen, state, until - now)
+        else:
+            state, solved = whole(state)
         # Events that are not outputs write to a slot of their own behind the last.
         slot = jnp.where(event < count, event, count)
         recorded = jax.tree.map(lambda all_, one: all_.at[slot].set(one), recorded, state)
@@ -178,8 +188,6 @@ def _solve_in_box(solve, whole, boxes, model, regimen, state, duration):
 
     A box whose walls feel more than `TAIL` at the end was too small: then the whole grid is solved instead.
     """
-    if not boxes:
-        return whole(state)
     shape = model.domain.shape
     spacing = jnp.asarray(model.domain.spacing)
     lower, upper = bounds(jax.lax.stop_gradient(model.cell_density(state)) > TAIL)
@@ -200,6 +208,7 @@ def _solve_in_box(solve, whole, boxes, model, regimen, state, duration):
     branches = [partial(within, box) for box in boxes]
     level = jnp.where(fits.any(), jnp.argmax(fits), len(boxes))
     after, solved, enough = jax.lax.switch(level, [*branches, nothing], state)
+    enough = checkpoint_name(enough, "enough")
     return jax.lax.cond(enough, lambda: (after, solved), lambda: whole(state))
 
 
