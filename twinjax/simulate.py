@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import DiffusionStep
 from twinjax.domain.active_box import bounds, box_shapes, cut, edge_maximum, largest_of_batch
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
-from twinjax.solver.reverse import solve_with_reverse
+from twinjax.solver.equal_steps import AbstractEqualSteps, solve_with_reverse, solve_with_tangents
 from twinjax.treatment import Regimen
 
 # States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
@@ -227,35 +227,49 @@ def _solve(model, regimen, transport, state, start, stop, solver, stepsize_contr
         return _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps)
 
     allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
-    steps = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
-    split = partial(_split, solver=solver, adjoint=adjoint, max_steps=max_steps)
+    count = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
+    possible = count <= max_steps
+    count = jnp.where(possible, count, 1.0)
+
+    def split(model, regimen, transport, state, start, stop):
+        step = (stop - start) / count
+        system = _TreatedTumor(model, regimen, transport, transport.over(step))
+        steps = _SplitSteps(count.astype(int), system, start, stop, step, solver.stages)
+        if adjoint is None:
+            return solve_with_reverse(steps, state, max_steps)
+        if isinstance(adjoint, diffrax.ForwardMode):
+            return solve_with_tangents(steps, state, max_steps)
+        return steps.solve(state, adjoint, max_steps)
+
     # In reverse mode the operator of this stretch's steps is made again: it need not be kept for every stretch.
     split = eqx.filter_checkpoint(split) if adjoint is None else split
-    return split(model, regimen, transport, state, start, stop, steps)
+    after = split(model, regimen, transport, jnp.ravel(state), start, stop)
+    return after.reshape(state.shape), possible
 
 
-def _split(model, regimen, transport, state, start, stop, steps, solver, adjoint, max_steps):
-    """As `_solve`, in so many equal steps of a solver that splits."""
-    step = (stop - start) / steps
-    system = _TreatedTumor(model, regimen, transport, transport.over(step))
+class _SplitSteps(AbstractEqualSteps):
+    """Equal steps of a solver that splits, from `start` to `stop`.
 
-    def solve(state, args):
-        system, start, stop, step, _ = args
-        forward = diffrax.ForwardMode() if adjoint is None else adjoint
-        return _integrated(solver, state, system, start, stop, step, diffrax.ConstantStepSize(), forward, max_steps)
+    The half step of reaction that ends a step and the one that begins the next are one, as they are both exact.
+    """
 
-    def again(number, state, args):
-        system, start, stop, step, steps = args
-        begin = start + number * step
-        end = jnp.where(number == steps - 1, stop, begin + step)
-        return solver.step(None, begin, end, state, system, None, False)[0]
+    count: Int[Array, ""]
+    system: "_TreatedTumor"
+    start: Float[Array, ""]
+    stop: Float[Array, ""]
+    duration: Float[Array, ""]
+    stages: int = eqx.field(static=True)
 
-    flat, args = jnp.ravel(state), (system, start, stop, step, steps)
-    if adjoint is None:
-        after, success = solve_with_reverse(solve, again, flat, args, steps.astype(int))
-    else:
-        after, success = solve(flat, args)
-    return after.reshape(state.shape), success
+    def _boundary(self, number):
+        return jnp.where(number == self.count, self.stop, self.start + number * self.duration)
+
+    def begin(self, state):
+        return self.system.reaction_flow(self.start, self._boundary(0.5), state)
+
+    def step(self, number, state):
+        middle, end = self._boundary(number + 0.5), self._boundary(number + 1)
+        until = jnp.where(number == self.count - 1, self.stop, self._boundary(number + 1.5))
+        return self.system.reaction_across(middle, end, until, self.system.transport(state, self.stages))
 
 
 def _operator(model, open_tissue):
@@ -295,6 +309,12 @@ class _TreatedTumor(AbstractSplitSystem):
     def reaction_flow(self, t0, t1, y):
         assert isinstance(self.model, AbstractReactionDiffusionModel)
         return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
+
+    def reaction_across(self, t0, t1, t2, y):
+        """As the flow to `t1` and the one from there to `t2`: a drug that spans both counts in each by itself."""
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
+        kills = self.regimen.uniform.kills(t0, t1) + self.regimen.uniform.kills(t1, t2).later(t1 - t0)
+        return self.model.reaction_flow(y, t2 - t0, kills)
 
     def transport(self, y, stages):
         assert self.step is not None

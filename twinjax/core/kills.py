@@ -23,6 +23,10 @@ class Kills(eqx.Module):
         """The same kills in another order (indices)."""
         return Kills(self.log_kill[order], self.elapsed[order])
 
+    def later(self, days) -> "Kills":
+        """The same kills in an interval that began `days` before."""
+        return Kills(self.log_kill, self.elapsed + days)
+
     def __add__(self, other: "Kills") -> "Kills":
         return Kills(*(jnp.concatenate(both) for both in zip(self._both(), other._both(), strict=True)))
 
