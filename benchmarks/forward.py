@@ -1,5 +1,6 @@
 """Whole treated solves against the peer's way, with the error of both."""
 
+import math
 import statistics
 import time
 
@@ -7,6 +8,7 @@ import case
 import diffrax
 import jax
 import jax.numpy as jnp
+import numba
 import numpy as np
 import peer
 from measure import Row, interleaved, median
@@ -15,6 +17,48 @@ from twinjax.simulate import simulate
 
 MAX_STEP_DAYS = 4.0
 REPEATS_OF_THE_PEER = 5
+
+
+@numba.njit(parallel=True, fastmath=True)
+def _stage(base, u, x, y, z, out, weight, gain, crowding):
+    """A stage of diffusion from `base` with the operator at `u`, and the flow of the logistic equation."""
+    for i in numba.prange(1, u.shape[0] - 1):
+        for j in range(1, u.shape[1] - 1):
+            for k in range(1, u.shape[2] - 1):
+                here = u[i, j, k]
+                spread = base[i, j, k] + weight * (
+                    x[i, j, k] * (u[i + 1, j, k] - here)
+                    + x[i - 1, j, k] * (u[i - 1, j, k] - here)
+                    + y[i, j, k] * (u[i, j + 1, k] - here)
+                    + y[i, j - 1, k] * (u[i, j - 1, k] - here)
+                    + z[i, j, k] * (u[i, j, k + 1] - here)
+                    + z[i, j, k - 1] * (u[i, j, k - 1] - here)
+                )
+                out[i, j, k] = gain * spread / (1 + crowding * spread)
+
+
+def _limit(model, state0, days):
+    """The bare arithmetic of our solve, without its doses, in one fused kernel a stage on all cores: a function."""
+    shape, count = model.domain.shape, math.ceil(days / MAX_STEP_DAYS)
+    operator, step = model.transport(None), days / count
+    scale = float(operator.scale) * step
+    faces = [
+        np.pad(np.asarray(scale * face[operator.strides[0] :]).reshape(shape), 1).astype(np.float32)
+        for face in operator.faces
+    ]
+    u, middle, after = (np.pad(np.asarray(state0, np.float32), 1) for _ in range(3))
+    growth = math.exp(float(model.proliferation_rate) * step)
+    half, one, none, gain, crowding = map(np.float32, (0.5, 1.0, 0.0, growth, growth - 1))
+
+    def solve():
+        here, there = u, after
+        for _ in range(count):
+            _stage(here, here, *faces, middle, half, one, none)
+            _stage(here, middle, *faces, there, one, gain, crowding)
+            here, there = there, here
+        return here
+
+    return solve
 
 
 def rows() -> list[Row]:
@@ -50,6 +94,7 @@ def _slab() -> list[Row]:
 
     # The pool of threads of one would disturb the other: each by itself.
     mine = interleaved({"twinjax": ours})
+    limit = median(interleaved({"limit": _limit(model, state0, days)}), "limit")
     its = interleaved({"peer": theirs}, REPEATS_OF_THE_PEER)
     faster = median(its, "peer") / median(mine, "twinjax")
     return [
@@ -57,7 +102,8 @@ def _slab() -> list[Row]:
             "270 days treated, 77 x 116 x 36",
             f"{1e3 * median(mine, 'twinjax'):.0f} ms, error {100 * _error(ours()[0], reference):.3f} %",
             f"{faster:.0f} times the peer ({median(its, 'peer'):.1f} s, "
-            f"{100 * _error(theirs(), reference):.0f} % error)",
+            f"{100 * _error(theirs(), reference):.0f} % error); a fused numba kernel of our steps without the doses: "
+            f"{1e3 * limit:.0f} ms, {median(its, 'peer') / limit:.0f} times",
             "300 times, 0.07 s, 0.3 %",
         )
     ]

@@ -19,8 +19,8 @@ from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
 from twinjax.solver.equal_steps import AbstractEqualSteps, solve_with_reverse, solve_with_tangents
 from twinjax.treatment import Regimen
 
-# States kept for the reverse gradient of a stretch. diffrax's own number follows `max_steps`, not the steps taken, and
-# clearing that memory at every dose takes longer than the gradient (benchmarks/gradient.py).
+# States kept for the reverse gradient of a stretch by a solver that does not split. diffrax's own number follows
+# `max_steps`, not the steps taken, and clearing that memory at every dose takes longer than the gradient.
 CHECKPOINTS = 8
 # Density (fraction of the densest packing) that counts as none, where a grid is solved in a box: about
 # a tenth of a cell in 1 mm³.
@@ -75,7 +75,8 @@ def simulate(
     - `solver`: `StrangSplitting()` for models that split, `diffrax.Tsit5()` for others, or any diffrax solver.
     - `stepsize_controller`: for solvers that do not split; PID with rtol 1e-6 and atol 1e-9 unless given.
     - `max_step`: longest step (days) of a splitting solver; it is shortened where stability asks for it.
-    - `adjoint`: how diffrax differentiates; forward mode wants `diffrax.ForwardMode()`.
+    - `adjoint`: `diffrax.ForwardMode()` for forward mode; unless given, reverse mode. Where the solver splits both are
+      our own (`solver/equal_steps.py`); another adjoint of diffrax is used as it is.
     - `max_steps`: per stretch between two cuts.
     - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels) and the
       solver splits. The box is placed anew as they spread, and given up where they come to its walls in number, so

@@ -129,3 +129,36 @@ def test_a_prior_median_that_cannot_be_solved_is_refused():
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError, match="must be >= 1"):
         LevenbergMarquardt(**wrong)
+
+
+def test_a_fit_goes_on_from_a_mode_that_is_near():
+    problem = line.problem()
+    method = LevenbergMarquardt(estimate_noise=False)
+    _, mode = method.fit_mode(problem, key=KEY)
+    _, again = method.fit_mode(problem, key=KEY, start=mode.z + 0.05)
+    assert again.converged and again.steps < mode.steps
+    np.testing.assert_allclose(again.z, mode.z, atol=2e-2 * np.sqrt(np.diag(mode.covariance)).min())
+    with pytest.raises(InputError, match="fails at the start"):
+        method.fit_mode(problem, key=KEY, start=[np.nan, 0.0])
+
+
+def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
+    """From starts of up to three prior deviations, where an undamped first step would leave the prior's range."""
+    problem, cost, tried = line.problem(), levenberg_marquardt._cost, []
+
+    def recorded(problem, z):
+        tried.append(np.asarray(z))
+        return cost(problem, z)
+
+    method = LevenbergMarquardt(estimate_noise=False)
+    _, expected = method.fit_mode(problem, key=KEY)
+    monkeypatch.setattr(levenberg_marquardt, "_cost", recorded)
+    for start in ([3.0, -2.0], [-2.0, 3.0], [-3.0, -3.0]):
+        tried.clear()
+        mode = levenberg_marquardt._descend(problem, start, 1e-2, 40, levenberg_marquardt.FIRST_DAMPING)
+        assert mode.converged, start
+        np.testing.assert_allclose(mode.z, expected.z, atol=2e-2 * np.sqrt(np.diag(expected.covariance)).min())
+        points = np.array([start, *tried])
+        # From wherever the descent stood, which is the start or one of the earlier trials.
+        jumps = [np.abs(points[:i] - point).max(axis=1).min() for i, point in enumerate(points) if i]
+        assert max(jumps) <= levenberg_marquardt.LONGEST_STEP + 1e-9

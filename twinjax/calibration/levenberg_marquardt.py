@@ -2,14 +2,14 @@
 
 import logging
 import time
+from dataclasses import dataclass
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.posterior import Posterior
@@ -19,7 +19,19 @@ from twinjax.core.errors import InputError
 log = logging.getLogger("twinjax")
 
 
-class Mode(eqx.Module):
+# Damping to begin with, as a share of the largest curvature, from afar and from near the mode; the least share of it
+# that a step leaves.
+FIRST_DAMPING, NEAR_DAMPING, LEAST_LEFT = 1e-3, 1e-6, 0.1
+# How far a parameter may move in a step, in prior deviations: farther off, solves can take long, and rarely help.
+LONGEST_STEP = 2.0
+# A mode this near, in posterior deviations, will do for what is built on it.
+NEAR_ENOUGH = 0.1
+# A step that changes z by less, or a cost by less of itself, is lost in the rounding of a single-precision solve.
+RESOLUTION, ROUNDING = 1e-7, 1e-7
+
+
+@dataclass
+class Mode:
     """The posterior mode and its curvature.
 
     **Fields:** `z` (n,), `covariance` (n, n) of the Laplace approximation, the inverse of the Gauss-Newton
@@ -27,29 +39,35 @@ class Mode(eqx.Module):
     `gradient` (n,) at `z`; `steps`; `converged`.
     """
 
-    z: Float[Array, " n"]
-    covariance: Float[Array, "n n"]
-    cost: Float[Array, ""]
-    gradient: Float[Array, " n"]
-    steps: Int[Array, ""]
-    converged: Bool[Array, ""]
+    z: Float[np.ndarray, " n"]
+    covariance: Float[np.ndarray, "n n"]
+    cost: float
+    gradient: Float[np.ndarray, " n"]
+    steps: int
+    converged: bool
 
     @property
     def doubts(self) -> list[str]:
         """What speaks against a posterior that is built on this mode, in plain words."""
-        return [] if bool(self.converged) else ["Levenberg-Marquardt did not reach a stationary point"]
+        return [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
 
 
 class LevenbergMarquardt(AbstractCalibrator):
-    """Mode by optimistix's Levenberg-Marquardt with forward-mode Jacobians; draws from the Laplace approximation.
+    """Mode by Levenberg-Marquardt with forward-mode Jacobians; draws from the Laplace approximation.
 
-    **Fields:** `max_steps`; `tolerance`, relative and absolute, on z; `starts`, of which the first is the prior
-    median and the others prior draws shrunk by half; `draws`, rounded up to an even number; `estimate_noise`: fit,
-    raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit again.
+    Damping follows the gain of each step (Nielsen 1999, IMM-REP-1999-05, Technical University of Denmark), and sums
+    over the data are taken in double precision. With optimistix's method the fit of `benchmarks/calibration.py` took
+    28 steps and 21 s where this takes 15 and 5: it lessens the damping only after a step whose gain was foreseen to a
+    hundredth, and factorises the whole Jacobian in every step.
+
+    **Fields:** `max_steps`; `tolerance`: how near to the mode, in posterior deviations; `starts`, of which the first is
+    the prior median and the others prior draws shrunk by half; `draws`, rounded up to an even number;
+    `estimate_noise`: fit, raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit
+    again.
     """
 
     max_steps: int = 40
-    tolerance: float = 1e-3
+    tolerance: float = 1e-2
     starts: int = 1
     draws: int = 1000
     estimate_noise: bool = True
@@ -61,7 +79,7 @@ class LevenbergMarquardt(AbstractCalibrator):
     def fit(self, problem, *, key):
         # Another stream than that of the draws, or those would repeat the starts.
         problem, mode = self.fit_mode(problem, key=jax.random.fold_in(key, 1))
-        root = jnp.linalg.cholesky(mode.covariance)
+        root = jnp.asarray(np.linalg.cholesky(mode.covariance))
         white = jax.random.normal(key, (2, -(-self.draws // 2), problem.dimension))
         z = mode.z + white @ root.T
         return Posterior.from_draws(
@@ -71,57 +89,103 @@ class LevenbergMarquardt(AbstractCalibrator):
             method="Levenberg-Marquardt and Laplace approximation",
             doubts=mode.doubts,
             effective=float(white[..., 0].size),
-            steps=int(mode.steps),
-            gradient_norm=float(jnp.linalg.norm(mode.gradient)),
+            steps=mode.steps,
+            gradient_norm=float(np.linalg.norm(mode.gradient)),
         )
 
-    def fit_mode(self, problem: InverseProblem, *, key) -> tuple[InverseProblem, Mode]:
-        """The mode, and the problem with the noise levels that it was found with."""
-        starts = [jnp.zeros(problem.dimension)]
+    def fit_mode(self, problem: InverseProblem, *, key, start=None) -> tuple[InverseProblem, Mode]:
+        """The mode, and the problem with the noise levels that it was found with.
+
+        `start`: begin at this z, which is near the mode (that of a coarser grid, say), and not at the prior median.
+        """
+        starts = [jnp.zeros(problem.dimension) if start is None else jnp.asarray(start, float)]
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
-        if not bool(jnp.isfinite(problem.residuals(starts[0])).all()):
-            raise InputError("the forward solve fails at the prior median: check the priors and the initial tumour")
-        modes = [self._descend(problem, start) for start in starts]
-        mode = min(modes, key=lambda m: float(m.cost) if np.isfinite(m.cost) else np.inf)
+        if not np.isfinite(_cost(problem, starts[0])):
+            where = "at the prior median: check the priors" if start is None else "at the start: check it"
+            raise InputError(f"the forward solve fails {where} and the initial tumour")
+        first = FIRST_DAMPING if start is None else NEAR_DAMPING
+        modes = [_descend(problem, z, self.tolerance, self.max_steps, first) for z in starts]
+        mode = min(modes, key=lambda m: m.cost)
         if self.estimate_noise:
-            problem = problem.with_noise_from_residuals(mode.z)
-            mode = self._descend(problem, mode.z)
+            problem = problem.with_noise_from_residuals(jnp.asarray(mode.z, float))
+            mode = _descend(problem, mode.z, self.tolerance, self.max_steps, NEAR_DAMPING)
         return problem, mode
 
-    def _descend(self, problem: InverseProblem, start) -> Mode:
-        began = time.perf_counter()
-        mode = _descend(problem, start, self.tolerance, self.max_steps)
-        log.info(
-            "  Levenberg-Marquardt: %d steps, cost %.4g, %.1f s%s",
-            int(mode.steps),
-            float(mode.cost),
-            time.perf_counter() - began,
-            "" if bool(mode.converged) else " (NOT at a stationary point)",
-        )
-        return mode
+
+def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, first_damping: float) -> Mode:
+    began = time.perf_counter()
+    z = np.asarray(start, float)
+    cost, gradient, hessian = _expansion(problem, z)
+    damping, factor, steps = first_damping * hessian.diagonal().max(), 2.0, 0
+    # In whitened coordinates the Newton decrement measures the distance to the mode in posterior deviations.
+    while (distance := _decrement(gradient, hessian)) > tolerance and steps < max_steps:
+        steps += 1
+        step, damping = _bounded_step(gradient, hessian, damping)
+        if not np.abs(step).max() > RESOLUTION * max(1.0, np.abs(z).max()):
+            break
+        trial = _cost(problem, z + step)
+        # Differences of costs below their rounding count as the gain that was predicted.
+        rounding = ROUNDING * cost
+        gain = (cost - trial + rounding) / (0.5 * step @ (damping * step - gradient) + rounding)
+        if gain > 0:
+            z = z + step
+            cost, gradient, hessian = _expansion(problem, z)
+            damping, factor = damping * max(LEAST_LEFT, 1 - (2 * gain - 1) ** 3), 2.0
+        else:
+            damping, factor = damping * factor, 2 * factor
+        log.debug("  step %d: cost %.6g, %.2g deviations from the mode", steps, cost, distance)
+    converged = bool(distance < max(tolerance, NEAR_ENOUGH))
+    log.info(
+        "  Levenberg-Marquardt: %d steps, cost %.4g, %.1f s%s",
+        steps,
+        cost,
+        time.perf_counter() - began,
+        "" if converged else " (NOT at a stationary point)",
+    )
+    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged)
+
+
+def _bounded_step(gradient, hessian, damping: float) -> tuple[np.ndarray, float]:
+    """The step, and the damping: more than was asked for where a parameter would move too far."""
+    while True:
+        step = -np.linalg.solve(hessian + damping * np.eye(gradient.size), gradient)
+        if np.abs(step).max() <= LONGEST_STEP:
+            return step, damping
+        damping *= 2
+
+
+def _decrement(gradient, hessian) -> float:
+    return float(np.sqrt(gradient @ np.linalg.solve(hessian, gradient)))
+
+
+def _cost(problem: InverseProblem, z) -> float:
+    """Half the sum of squared residuals; infinite where the solve fails."""
+    cost = _half_square(np.asarray(_residuals(problem, jnp.asarray(z, float))))
+    return cost if np.isfinite(cost) else np.inf
+
+
+def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray]:
+    """(cost, gradient, Gauss-Newton Hessian), accumulated in double precision whatever that of the solve."""
+    value, jacobian = map(np.asarray, _residuals_and_jacobian(problem, jnp.asarray(z, float)))
+    value, jacobian = value.astype(float), jacobian.astype(float)
+    return _half_square(value), jacobian @ value, jacobian @ jacobian.T
+
+
+def _half_square(residuals) -> float:
+    residuals = residuals.astype(float)
+    return 0.5 * float(residuals @ residuals)
 
 
 @eqx.filter_jit
-def _descend(problem: InverseProblem, start, tolerance, max_steps) -> Mode:
-    def residuals(z, problem):
-        return problem.residuals(z, adjoint=diffrax.ForwardMode())
+def _residuals(problem: InverseProblem, z) -> Float[Array, " residuals"]:
+    return problem.residuals(z, adjoint=diffrax.ForwardMode())
 
-    solver = optimistix.LevenbergMarquardt(rtol=tolerance, atol=tolerance)
-    solution = optimistix.least_squares(
-        residuals, solver, start, args=problem, options={"jac": "fwd"}, max_steps=max_steps, throw=False
-    )
-    z = solution.value
-    value = residuals(z, problem)
-    jacobian = jax.jacfwd(residuals)(z, problem)
-    gradient = jacobian.T @ value
-    covariance = jnp.linalg.inv(jacobian.T @ jacobian)
-    # In whitened coordinates the Newton decrement measures the distance to the mode in posterior deviations.
-    decrement = jnp.sqrt(gradient @ covariance @ gradient)
-    return Mode(
-        z,
-        covariance,
-        0.5 * jnp.sum(value**2),
-        gradient,
-        solution.stats["num_steps"],
-        jnp.isfinite(decrement) & (decrement < 0.1),
-    )
+
+@eqx.filter_jit
+def _residuals_and_jacobian(problem: InverseProblem, z):
+    """The residuals and their derivatives (parameters, residuals)."""
+
+    def along(direction):
+        return jax.jvp(lambda z: problem.residuals(z, adjoint=diffrax.ForwardMode()), (z,), (direction,))
+
+    return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))

@@ -25,7 +25,7 @@ from twinjax.patient import PatientData, Visit
 
 log = logging.getLogger("twinjax")
 
-PACKAGES = ("jax", "diffrax", "equinox", "optimistix", "numpyro", "numpy", "monai", "torch", "nibabel", "hydra-core")
+PACKAGES = ("jax", "diffrax", "equinox", "numpyro", "numpy", "monai", "torch", "nibabel", "hydra-core")
 
 
 class Run:
