@@ -7,7 +7,7 @@ import numpy as np
 from measure import Row, interleaved, median, ratio
 
 from twinjax.domain import Domain
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 SAMPLES = 32
 DAYS = 90.0

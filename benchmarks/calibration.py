@@ -12,7 +12,7 @@ from twinjax.calibration.problem import coarse_and_fine
 from twinjax.domain import resample
 from twinjax.model import DensityField
 from twinjax.observation import CellDensityObservation
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 VISITS = [40.0, 70.0, 110.0, 170.0, 270.0]
 MAX_STEP_DAYS = 4.0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from measure import Row, interleaved, median, ratio
 
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 DAYS = [90.0, 180.0, 270.0]
 MAX_STEP_DAYS = 4.0

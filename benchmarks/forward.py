@@ -13,7 +13,7 @@ import numpy as np
 import peer
 from measure import Row, interleaved, median
 
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 MAX_STEP_DAYS = 4.0
 REPEATS_OF_THE_PEER = 5

@@ -7,7 +7,7 @@ import numpy as np
 from measure import Row, interleaved, median
 
 from twinjax.core.config import load_named
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 CHOICES = [
     ("strang", 1.0),

@@ -12,7 +12,7 @@ REPEATS = 5
 
 FIRST_SOLVE = """
 import case
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 domain = case.slab()
 model, regimen = case.model(domain, case.PARAMETERS), case.regimen(case.PARAMETERS)
 simulate(model, regimen, case.state0(domain), [270.0], max_step=4.0).require_success()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from twinjax.model import FisherKPP as FisherKPP
     from twinjax.patient import PatientData as PatientData
     from twinjax.patient import Visit as Visit
-    from twinjax.simulate import simulate as simulate
+    from twinjax.simulation import simulate as simulate
     from twinjax.treatment import Regimen as Regimen
     from twinjax.twin import DigitalTwin as DigitalTwin
 
@@ -33,7 +33,7 @@ _LAZY = {
     "Regimen": ("twinjax.treatment", "Regimen"),
     "Scan": ("twinjax.imaging", "Scan"),
     "Visit": ("twinjax.patient", "Visit"),
-    "simulate": ("twinjax.simulate", "simulate"),
+    "simulate": ("twinjax.simulation", "simulate"),
 }
 __all__ = list(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
 

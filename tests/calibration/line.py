@@ -11,7 +11,7 @@ from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.domain import Domain
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Radiotherapy, Regimen
 
 N, REFINEMENT = 60, 4

@@ -21,7 +21,7 @@ from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
 from twinjax.model import FisherKPP, UntimedFisherKPP
 from twinjax.patient import PatientData, Visit
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 N, EDGE = 24, 2.0

@@ -9,7 +9,7 @@ import pytest
 
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model import FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Regimen
 
 SHAPES = [(17,), (9, 8), (6, 5, 7)]

@@ -7,7 +7,7 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP, Forcing, PointSeed, UntimedFisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Regimen
 
 RNG = np.random.default_rng(0)

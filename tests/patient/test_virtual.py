@@ -14,7 +14,7 @@ from twinjax.model import FisherKPP
 from twinjax.patient.synthesis import ADC_CELLULAR, ADC_WATER, VOXEL_MM, Visibility
 from twinjax.patient.treatment_table import read_treatment_csv
 from twinjax.patient.virtual import VirtualPatient, generate, grow
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Radiotherapy, Regimen
 
 pytest.importorskip("nilearn")

@@ -8,7 +8,7 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP, PointSeed
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.solver import StrangSplitting
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 

@@ -14,7 +14,7 @@ from scipy.integrate import quad
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Regimen
 
 DRUG = Chemotherapy([3.0, 5.5, 10.0], [75.0, 150.0, 60.0], sensitivity=0.3, clearance_rate=1.7)

@@ -10,7 +10,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
 from twinjax.observation import visible_volume
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import DigitalTwin
 

@@ -17,7 +17,7 @@ from twinjax.calibration.tumor import Box, Tumor, edge_density
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractInitialCondition, AbstractTumorModel
 from twinjax.observation import AbstractObservation
-from twinjax.simulate import Trajectory, simulate
+from twinjax.simulation import Trajectory, simulate
 from twinjax.treatment import Regimen
 
 

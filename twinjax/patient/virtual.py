@@ -19,7 +19,7 @@ from twinjax.imaging.template import brain_template
 from twinjax.model import FisherKPP, PointSeed
 from twinjax.patient.synthesis import SyntheticScan, Visibility, smooth_texture, synthesise_scan
 from twinjax.patient.treatment_table import write_treatment_csv
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 # The tumour is looked at this often (days) while it grows to its size at baseline, and given up after the limit.

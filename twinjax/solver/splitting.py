@@ -33,7 +33,7 @@ class StrangSplitting(diffrax.AbstractSolver):
     """Half a step of reaction, a step of diffusion, half a step of reaction (Strang 1968, SINUM 5:506).
 
     The reaction (growth, and every dose at its instant) is solved exactly, the diffusion by `stages` stages of RKL2.
-    Second order in the step and stable up to `stable_step`; `twinjax.simulate` keeps the step below that bound. The
+    Second order in the step and stable up to `stable_step`; `twinjax.simulation` keeps the step below that bound. The
     `args` of the solve must be an `AbstractSplitSystem`.
     """
 

@@ -18,7 +18,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.observation import SegmentationObservation, visible_volume
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2

@@ -9,7 +9,7 @@ import pytest
 from twinjax.domain import Domain
 from twinjax.domain.active_box import bounds, box_shapes, edge_maximum
 from twinjax.model import FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 SHAPE = (720, 700)

@@ -8,7 +8,7 @@ import pytest
 
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 from twinjax.core.config import load_named
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 PATHS = ["strang", "strang_long_step", "runge_kutta_legendre", "tsit5"]

@@ -10,7 +10,7 @@ import pytest
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.model import AbstractTumorModel, FisherKPP
-from twinjax.simulate import simulate
+from twinjax.simulation import simulate
 from twinjax.solver import StrangSplitting
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen, Resection
 

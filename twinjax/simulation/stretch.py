@@ -1,0 +1,131 @@
+"""A stretch of a solve, between two cuts of the time axis: nothing in it differs from place to place at an instant."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from twinjax.domain import DiffusionStep
+from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
+from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
+from twinjax.solver.equal_steps import AbstractEqualSteps, solve_with_reverse, solve_with_tangents
+from twinjax.treatment import Regimen
+
+# States kept for the reverse gradient of a stretch by a solver that does not split. diffrax's own number follows
+# `max_steps`, not the steps taken, and clearing that memory at every dose takes longer than the gradient.
+CHECKPOINTS = 8
+
+
+def solve_stretch(
+    model, regimen, transport, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps
+):
+    """The model from `start` to `stop` with no impulse in between; the state and whether it succeeded."""
+    if transport is None:
+        # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
+        transport = transport_of(model, regimen.open_tissue(start))
+    duration = stop - start
+    if not isinstance(solver, StrangSplitting):
+        controller = stepsize_controller
+        step = None if isinstance(controller, diffrax.PIDController) else jnp.minimum(max_step, duration)
+        system = _TreatedTumor(model, regimen, transport, None)
+        if adjoint is None:
+            adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
+        return _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps)
+
+    allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
+    count = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
+    possible = count <= max_steps
+    count = jnp.where(possible, count, 1.0)
+
+    def split(model, regimen, transport, state, start, stop):
+        step = (stop - start) / count
+        system = _TreatedTumor(model, regimen, transport, transport.over(step))
+        steps = _SplitSteps(count.astype(int), system, start, stop, step, solver.stages)
+        if adjoint is None:
+            return solve_with_reverse(steps, state, max_steps)
+        if isinstance(adjoint, diffrax.ForwardMode):
+            return solve_with_tangents(steps, state, max_steps)
+        return steps.solve(state, adjoint, max_steps)
+
+    # In reverse mode the operator of this stretch's steps is made again: it need not be kept for every stretch.
+    split = eqx.filter_checkpoint(split) if adjoint is None else split
+    after = split(model, regimen, transport, jnp.ravel(state), start, stop)
+    return after.reshape(state.shape), possible
+
+
+class _SplitSteps(AbstractEqualSteps):
+    """Equal steps of a solver that splits, from `start` to `stop`.
+
+    The half step of reaction that ends a step and the one that begins the next are one, as they are both exact.
+    """
+
+    count: Int[Array, ""]
+    system: "_TreatedTumor"
+    start: Float[Array, ""]
+    stop: Float[Array, ""]
+    duration: Float[Array, ""]
+    stages: int = eqx.field(static=True)
+
+    def _boundary(self, number):
+        return jnp.where(number == self.count, self.stop, self.start + number * self.duration)
+
+    def begin(self, state):
+        return self.system.reaction_flow(self.start, self._boundary(0.5), state)
+
+    def step(self, number, state):
+        middle, end = self._boundary(number + 0.5), self._boundary(number + 1)
+        until = jnp.where(number == self.count - 1, self.stop, self._boundary(number + 1.5))
+        return self.system.reaction_across(middle, end, until, self.system.transport(state, self.stages))
+
+
+def transport_of(model, open_tissue):
+    """The model's transport, without what its derivative would keep in memory through the solve."""
+    return eqx.filter_checkpoint(lambda model, open_tissue: model.transport(open_tissue))(model, open_tissue)
+
+
+def _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps):
+    """The state at `stop` by diffrax, and whether it got there."""
+    # A stretch of no length takes no step, but diffrax wants a step that is one.
+    step = None if step is None else jnp.where(stop > start, step, 1.0)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, system: system.vector_field(t, y)),
+        solver,
+        start,
+        stop,
+        step,
+        state,
+        system,
+        stepsize_controller=controller,
+        adjoint=adjoint,
+        max_steps=max_steps,
+        throw=False,
+    )
+    last = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
+    return last, solution.result == diffrax.RESULTS.successful
+
+
+class _TreatedTumor(AbstractSplitSystem):
+    """A model under what is given between two cuts of the time axis; `step` where the solver splits."""
+
+    model: AbstractTumorModel
+    regimen: Regimen
+    operator: PyTree
+    step: DiffusionStep | None
+
+    def reaction_flow(self, t0, t1, y):
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
+        return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
+
+    def reaction_across(self, t0, t1, t2, y):
+        """As the flow to `t1` and the one from there to `t2`: a drug that spans both counts in each by itself."""
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
+        kills = self.regimen.uniform.kills(t0, t1) + self.regimen.uniform.kills(t1, t2).later(t1 - t0)
+        return self.model.reaction_flow(y, t2 - t0, kills)
+
+    def transport(self, y, stages):
+        assert self.step is not None
+        return self.step.second_order(y) if stages == 2 else rkl2(self.step, y, 1.0, stages)
+
+    def vector_field(self, t, y):
+        return self.model.vector_field(t, y, Forcing(self.regimen.kill_rate(t), self.operator))
