@@ -144,21 +144,21 @@ def test_a_fit_goes_on_from_a_mode_that_is_near():
 
 def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
     """From starts of up to three prior deviations, where an undamped first step would leave the prior's range."""
-    problem, cost, tried = line.problem(), levenberg_marquardt._cost, []
+    problem, expansion, tried = line.problem(), levenberg_marquardt._expansion, []
 
     def recorded(problem, z):
         tried.append(np.asarray(z))
-        return cost(problem, z)
+        return expansion(problem, z)
 
     method = LevenbergMarquardt(estimate_noise=False)
     _, expected = method.fit_mode(problem, key=KEY)
-    monkeypatch.setattr(levenberg_marquardt, "_cost", recorded)
+    monkeypatch.setattr(levenberg_marquardt, "_expansion", recorded)
     for start in ([3.0, -2.0], [-2.0, 3.0], [-3.0, -3.0]):
         tried.clear()
         mode = levenberg_marquardt._descend(problem, start, 1e-2, 40, levenberg_marquardt.FIRST_DAMPING)
         assert mode.converged, start
         np.testing.assert_allclose(mode.z, expected.z, atol=2e-2 * np.sqrt(np.diag(expected.covariance)).min())
-        points = np.array([start, *tried])
+        points = np.array(tried)
         # From wherever the descent stood, which is the start or one of the earlier trials.
         jumps = [np.abs(points[:i] - point).max(axis=1).min() for i, point in enumerate(points) if i]
         assert max(jumps) <= levenberg_marquardt.LONGEST_STEP + 1e-9

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.posterior import Posterior
@@ -99,12 +99,12 @@ class LevenbergMarquardt(AbstractCalibrator):
         """
         starts = [jnp.zeros(problem.dimension) if start is None else jnp.asarray(start, float)]
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
-        if not np.isfinite(_cost(problem, starts[0])):
-            where = "at the prior median: check the priors" if start is None else "at the start: check it"
-            raise InputError(f"the forward solve fails {where} and the initial tumour")
         first = FIRST_DAMPING if start is None else NEAR_DAMPING
         modes = [_descend(problem, z, self.tolerance, self.max_steps, first) for z in starts]
-        mode = min(modes, key=lambda m: m.cost if np.isfinite(m.cost) else np.inf)
+        if np.isinf(modes[0].cost):
+            where = "at the prior median: check the priors" if start is None else "at the start: check it"
+            raise InputError(f"the forward solve fails {where} and the initial tumour")
+        mode = min(modes, key=lambda m: m.cost)
         if self.estimate_noise:
             problem = problem.with_noise_from_residuals(jnp.asarray(mode.z, float))
             mode = _descend(problem, mode.z, self.tolerance, self.max_steps, NEAR_DAMPING)
@@ -122,13 +122,13 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         step, damping = _bounded_step(gradient, hessian, damping)
         if not np.abs(step).max() > RESOLUTION * max(1.0, np.abs(z).max()):
             break
-        trial = _cost(problem, z + step)
+        # The whole expansion, not the cost alone: few steps are refused, and one program less is compiled.
+        trial = _expansion(problem, z + step)
         # Differences of costs below their rounding count as the gain that was predicted.
         rounding = ROUNDING * cost
-        gain = (cost - trial + rounding) / (0.5 * step @ (damping * step - gradient) + rounding)
+        gain = (cost - trial[0] + rounding) / (0.5 * step @ (damping * step - gradient) + rounding)
         if gain > 0:
-            z = z + step
-            cost, gradient, hessian = _expansion(problem, z)
+            z, (cost, gradient, hessian) = z + step, trial
             damping, factor = damping * max(LEAST_LEFT, float(1 - (2 * gain - 1) ** 3)), 2.0
         else:
             damping, factor = damping * factor, 2 * factor
@@ -157,27 +157,14 @@ def _decrement(gradient, hessian) -> float:
     return float(np.sqrt(gradient @ np.linalg.solve(hessian, gradient)))
 
 
-def _cost(problem: InverseProblem, z) -> float:
-    """Half the sum of squared residuals; infinite where the solve fails."""
-    cost = _half_square(np.asarray(_residuals(problem, jnp.asarray(z, float))))
-    return cost if np.isfinite(cost) else np.inf
-
-
 def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray]:
-    """(cost, gradient, Gauss-Newton Hessian), accumulated in double precision whatever that of the solve."""
-    value, jacobian = map(np.asarray, _residuals_and_jacobian(problem, jnp.asarray(z, float)))
-    value, jacobian = value.astype(float), jacobian.astype(float)
-    return _half_square(value), jacobian @ value, jacobian @ jacobian.T
+    """(cost, gradient, Gauss-Newton Hessian); the cost is half the sum of squares, infinite where the solve fails.
 
-
-def _half_square(residuals) -> float:
-    residuals = residuals.astype(float)
-    return 0.5 * float(residuals @ residuals)
-
-
-@eqx.filter_jit
-def _residuals(problem: InverseProblem, z) -> Float[Array, " residuals"]:
-    return problem.residuals(z, adjoint=diffrax.ForwardMode())
+    Sums are in double precision whatever that of the solve.
+    """
+    value, jacobian = (np.asarray(x).astype(float) for x in _residuals_and_jacobian(problem, jnp.asarray(z, float)))
+    cost = 0.5 * float(value @ value)
+    return cost if np.isfinite(cost) else np.inf, jacobian @ value, jacobian @ jacobian.T
 
 
 @eqx.filter_jit
