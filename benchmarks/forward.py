@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 import peer
+from kernel import faces_on_grid, inflow
 from measure import Row, interleaved, median
 
 from twinjax.simulation import simulate
@@ -25,26 +26,16 @@ def _stage(base, u, x, y, z, out, weight, gain, crowding):
     for i in numba.prange(1, u.shape[0] - 1):
         for j in range(1, u.shape[1] - 1):
             for k in range(1, u.shape[2] - 1):
-                here = u[i, j, k]
-                spread = base[i, j, k] + weight * (
-                    x[i, j, k] * (u[i + 1, j, k] - here)
-                    + x[i - 1, j, k] * (u[i - 1, j, k] - here)
-                    + y[i, j, k] * (u[i, j + 1, k] - here)
-                    + y[i, j - 1, k] * (u[i, j - 1, k] - here)
-                    + z[i, j, k] * (u[i, j, k + 1] - here)
-                    + z[i, j, k - 1] * (u[i, j, k - 1] - here)
-                )
+                spread = base[i, j, k] + weight * inflow(u, x, y, z, i, j, k)
                 out[i, j, k] = gain * spread / (1 + crowding * spread)
 
 
 def _limit(model, state0, days):
     """The bare arithmetic of our solve, without its doses, in one fused kernel a stage on all cores: a function."""
-    shape, count = model.domain.shape, math.ceil(days / MAX_STEP_DAYS)
-    operator, step = model.transport(None), days / count
-    scale = float(operator.scale) * step
+    count = math.ceil(days / MAX_STEP_DAYS)
+    step = days / count
     faces = [
-        np.pad(np.asarray(scale * face[operator.strides[0] :]).reshape(shape), 1).astype(np.float32)
-        for face in operator.faces
+        np.pad(step * face, 1).astype(np.float32) for face in faces_on_grid(model.transport(None), model.domain.shape)
     ]
     u, middle, after = (np.pad(np.asarray(state0, np.float32), 1) for _ in range(3))
     growth = math.exp(float(model.proliferation_rate) * step)

@@ -6,6 +6,7 @@ method asks for it.
 
 import numpy as np
 import torch
+from kernel import faces_on_grid
 from torchdiffeq import odeint
 
 STEP_DAYS = 0.5
@@ -13,11 +14,7 @@ STEP_DAYS = 0.5
 
 def solve(model, treatments, state0, days: float) -> np.ndarray:
     """The density at `days` from that at day 0, in single precision."""
-    domain = model.domain
-    operator = model.transport(None)
-    lead = operator.strides[0]
-    scale = float(operator.scale)
-    faces = [torch.tensor(scale * np.asarray(face[lead:]).reshape(domain.shape)) for face in operator.faces]
+    faces = [torch.tensor(face) for face in faces_on_grid(model.transport(None), model.domain.shape)]
     rate, capacity = float(model.proliferation_rate), float(model.carrying_capacity)
     fractions, drug = treatments.impulsive[0], treatments.continuous[0]
     doses = torch.tensor(np.asarray(drug.times))

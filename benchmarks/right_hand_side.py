@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numba
 import numpy as np
+from kernel import faces_on_grid, inflow
 from measure import Row, interleaved, median, ratio
 
 from twinjax.domain import DiffusionOperator
@@ -18,15 +19,7 @@ def _kernel(u, x, y, z, out, step):
     for i in numba.prange(1, u.shape[0] - 1):
         for j in range(1, u.shape[1] - 1):
             for k in range(1, u.shape[2] - 1):
-                here = u[i, j, k]
-                out[i, j, k] = here + step * (
-                    x[i, j, k] * (u[i + 1, j, k] - here)
-                    + x[i - 1, j, k] * (u[i - 1, j, k] - here)
-                    + y[i, j, k] * (u[i, j + 1, k] - here)
-                    + y[i, j - 1, k] * (u[i, j - 1, k] - here)
-                    + z[i, j, k] * (u[i, j, k + 1] - here)
-                    + z[i, j, k - 1] * (u[i, j, k - 1] - here)
-                )
+                out[i, j, k] = u[i, j, k] + step * inflow(u, x, y, z, i, j, k)
 
 
 @numba.njit(parallel=True)
@@ -54,8 +47,7 @@ def _rows(size, dtype) -> list[Row]:
     repeated = jax.jit(lambda step, u: jax.lax.fori_loop(0, APPLICATIONS, lambda _, u: u + step(u), u))
     flat = jnp.asarray(u).reshape(-1)
 
-    lead = size * size
-    faces = [np.pad(np.asarray(face[lead:]).reshape(shape), 1) for face in operator.faces]
+    faces = [np.pad(face, 1) for face in faces_on_grid(operator, shape)]
     here, there = np.pad(u, 1), np.zeros([n + 2 for n in shape], dtype)
     step_size = dtype(STEP)
 

@@ -1,5 +1,6 @@
 """Derivatives of many equal steps, against JAX's own of the same steps written out."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from jaxtyping import Array, Int
 
 from twinjax.solver import equal_steps
-from twinjax.solver.equal_steps import STORED, AbstractEqualSteps, solve_with_reverse, solve_with_tangents
+from twinjax.solver.equal_steps import STORED, AbstractEqualSteps
 
 
 class Pendulums(AbstractEqualSteps):
@@ -17,6 +18,7 @@ class Pendulums(AbstractEqualSteps):
     count: Int[Array, ""]
     rate: Array
     table: Array
+    most: int = eqx.field(static=True, default=20_000)
 
     def begin(self, state):
         position, speed = state
@@ -30,12 +32,20 @@ class Pendulums(AbstractEqualSteps):
 
 
 def outcome(solve, state, rate, count):
-    position, speed = solve(Pendulums(jnp.asarray(count), rate, jnp.arange(3)), state, 20_000)
+    position, speed = solve(Pendulums(jnp.asarray(count), rate, jnp.arange(3)), state)
     return jnp.array([jnp.sum(position**2), jnp.sum(jnp.cos(speed))])
 
 
-def written_out(steps, state, most):
+def written_out(steps, state):
     return jax.lax.scan(lambda s, i: (steps.step(i, s), None), steps.begin(state), jnp.arange(int(steps.count)))[0]
+
+
+def solve_with_reverse(steps, state):
+    return steps.solve(state)
+
+
+def solve_with_tangents(steps, state):
+    return steps.solve(state, diffrax.ForwardMode())
 
 
 STATE = (jnp.linspace(0.0, 1.0, 5), jnp.linspace(-1.0, 1.0, 5))

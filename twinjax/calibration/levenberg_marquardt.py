@@ -158,13 +158,15 @@ def _decrement(gradient, hessian) -> float:
 
 
 def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray]:
-    """(cost, gradient, Gauss-Newton Hessian); the cost is half the sum of squares, infinite where the solve fails.
+    """(cost, gradient, Gauss-Newton Hessian); the cost is half the sum of squares, infinite where the solve or
+    its derivative fails.
 
     Sums are in double precision whatever that of the solve.
     """
     value, jacobian = (np.asarray(x).astype(float) for x in _residuals_and_jacobian(problem, jnp.asarray(z, float)))
-    cost = 0.5 * float(value @ value)
-    return cost if np.isfinite(cost) else np.inf, jacobian @ value, jacobian @ jacobian.T
+    gradient, hessian = jacobian @ value, jacobian @ jacobian.T
+    solved = np.isfinite(value).all() and np.isfinite(hessian).all()
+    return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian
 
 
 @eqx.filter_jit

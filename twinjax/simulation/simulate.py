@@ -69,7 +69,7 @@ def simulate(
     - `stepsize_controller`: for solvers that do not split; PID with rtol 1e-6 and atol 1e-9 unless given.
     - `max_step`: longest step (days) of a splitting solver; it is shortened where stability asks for it.
     - `adjoint`: `diffrax.ForwardMode()` for forward mode; unless given, reverse mode. Where the solver splits both are
-      our own (`solver/equal_steps.py`); another adjoint of diffrax is used as it is.
+      our own (`twinjax.solver.equal_steps`); another adjoint of diffrax is used as it is.
     - `max_steps`: per stretch between two cuts.
     - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels) and the
       solver splits. The box is placed anew as they spread, and given up where they come to its walls in number, so

@@ -4,12 +4,11 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import PyTree
 
 from twinjax.domain import DiffusionStep
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
-from twinjax.solver import AbstractSplitSystem, StrangSplitting, rkl2
-from twinjax.solver.equal_steps import AbstractEqualSteps, solve_with_reverse, solve_with_tangents
+from twinjax.solver import AbstractSplitSystem, StrangSplitting, StrangSteps, rkl2
 from twinjax.treatment import Regimen
 
 # States kept for the reverse gradient of a stretch by a solver that does not split. diffrax's own number follows
@@ -40,43 +39,21 @@ def solve_stretch(
 
     def split(model, regimen, transport, state, start, stop):
         step = (stop - start) / count
-        system = _TreatedTumor(model, regimen, transport, transport.over(step))
-        steps = _SplitSteps(count.astype(int), system, start, stop, step, solver.stages)
-        if adjoint is None:
-            return solve_with_reverse(steps, state, max_steps)
-        if isinstance(adjoint, diffrax.ForwardMode):
-            return solve_with_tangents(steps, state, max_steps)
-        return steps.solve(state, adjoint, max_steps)
+        steps = StrangSteps(
+            count=count.astype(int),
+            system=_TreatedTumor(model, regimen, transport, transport.over(step)),
+            start=start,
+            stop=stop,
+            duration=step,
+            stages=solver.stages,
+            most=max_steps,
+        )
+        return steps.solve(state, adjoint)
 
     # In reverse mode the operator of this stretch's steps is made again: it need not be kept for every stretch.
     split = eqx.filter_checkpoint(split) if adjoint is None else split
     after = split(model, regimen, transport, jnp.ravel(state), start, stop)
     return after.reshape(state.shape), possible
-
-
-class _SplitSteps(AbstractEqualSteps):
-    """Equal steps of a solver that splits, from `start` to `stop`.
-
-    The half step of reaction that ends a step and the one that begins the next are one, as they are both exact.
-    """
-
-    count: Int[Array, ""]
-    system: "_TreatedTumor"
-    start: Float[Array, ""]
-    stop: Float[Array, ""]
-    duration: Float[Array, ""]
-    stages: int = eqx.field(static=True)
-
-    def _boundary(self, number):
-        return jnp.where(number == self.count, self.stop, self.start + number * self.duration)
-
-    def begin(self, state):
-        return self.system.reaction_flow(self.start, self._boundary(0.5), state)
-
-    def step(self, number, state):
-        middle, end = self._boundary(number + 0.5), self._boundary(number + 1)
-        until = jnp.where(number == self.count - 1, self.stop, self._boundary(number + 1.5))
-        return self.system.reaction_across(middle, end, until, self.system.transport(state, self.stages))
 
 
 def transport_of(model, open_tissue):
@@ -118,7 +95,7 @@ class _TreatedTumor(AbstractSplitSystem):
         return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
 
     def reaction_across(self, t0, t1, t2, y):
-        """As the flow to `t1` and the one from there to `t2`: a drug that spans both counts in each by itself."""
+        # A drug that spans both parts counts in each by itself.
         assert isinstance(self.model, AbstractReactionDiffusionModel)
         kills = self.regimen.uniform.kills(t0, t1) + self.regimen.uniform.kills(t1, t2).later(t1 - t0)
         return self.model.reaction_flow(y, t2 - t0, kills)

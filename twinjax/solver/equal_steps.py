@@ -25,9 +25,10 @@ _CAPACITY = np.array([[min(math.comb(c + r, r), 2**30) for r in range(_SWEEPS)] 
 
 
 class AbstractEqualSteps(eqx.Module):
-    """`count` steps of a solve; all that the solve depends on are leaves of this."""
+    """`count` steps of a solve (`most` at most); all that the solve depends on are leaves of this."""
 
     count: eqx.AbstractVar[Int[Array, ""]]
+    most: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def begin(self, state: PyTree) -> PyTree:
@@ -37,22 +38,15 @@ class AbstractEqualSteps(eqx.Module):
     def step(self, number: Int[Array, ""], state: PyTree) -> PyTree:
         """One step; what the last gives is the result."""
 
-    def solve(self, state: PyTree, adjoint: diffrax.AbstractAdjoint, most: int) -> PyTree:
-        """The state after all steps (no more than `most`) by diffrax, with the derivatives of its `adjoint`."""
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, steps: y),
-            _ByNumber(),
-            0.0,
-            self.count.astype(float),
-            1.0,
-            self.begin(state),
-            self,
-            stepsize_controller=diffrax.ConstantStepSize(),
-            adjoint=adjoint,
-            max_steps=most,
-            throw=False,
-        )
-        return jax.tree.map(lambda leaf: leaf[-1], solution.ys)
+    def solve(self, state: PyTree, adjoint: diffrax.AbstractAdjoint | None = None) -> PyTree:
+        """The state after all steps, by diffrax.
+
+        `adjoint`: `diffrax.ForwardMode()` for forward-mode derivatives, none for reverse mode, both by the rules of
+        this module; the derivatives of another adjoint are diffrax's.
+        """
+        if adjoint is None:
+            return _reverse((state, self))
+        return _forward((state, self)) if isinstance(adjoint, diffrax.ForwardMode) else _solve((state, self), adjoint)
 
 
 class _ByNumber(diffrax.AbstractSolver):
@@ -75,34 +69,39 @@ class _ByNumber(diffrax.AbstractSolver):
         return terms.vf(t0, y0, args)
 
 
-def solve_with_tangents(steps: AbstractEqualSteps, state: PyTree, most: int) -> PyTree:
-    """The state after all steps, for forward-mode derivatives.
-
-    `jax.vmap` over directions puts them side by side into one array, which XLA on the CPU handles at half the speed
-    that it has with one direction. Here each direction has arrays of its own, and all share the linearised step.
-    """
-    return _solve_forward((state, steps), most=most)
-
-
-def solve_with_reverse(steps: AbstractEqualSteps, state: PyTree, most: int) -> PyTree:
-    """The state after all steps, for reverse-mode derivatives.
-
-    The reverse derivative of a loop takes the states of its steps, last to first. A few are stored and the others
-    solved again from those, in the binomial schedule that solves least for the number stored (Griewank 1992, Optim
-    Methods Softw 1:35). diffrax's `RecursiveCheckpointAdjoint` stores alike, but prepares the derivative also in the
-    steps that it solves only to store.
-    """
-    return _solve_reverse((state, steps), most=most)
-
-
-@eqx.filter_custom_jvp
-def _solve_forward(state_and_steps, *, most):
+def _solve(state_and_steps, adjoint=None):
     state, steps = state_and_steps
-    return steps.solve(state, diffrax.ForwardMode(), most)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, steps: y),
+        _ByNumber(),
+        0.0,
+        steps.count.astype(float),
+        1.0,
+        steps.begin(state),
+        steps,
+        stepsize_controller=diffrax.ConstantStepSize(),
+        # Where the derivatives are ours, no adjoint need prepare them.
+        adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
+        max_steps=steps.most,
+        throw=False,
+    )
+    return jax.tree.map(lambda leaf: leaf[-1], solution.ys)
 
 
-@_solve_forward.def_jvp
-def _forward_derivative(primals, tangents, *, most):
+# Forward mode. `jax.vmap` over directions puts them side by side into one array, which XLA on the CPU handles at half
+# the speed that it has with one direction. Here each direction has arrays of its own, and all share the linearised
+# step.
+_forward = eqx.filter_custom_jvp(_solve)
+
+# Reverse mode. The derivative of a loop takes the states of its steps, last to first. A few are stored and the others
+# solved again from those, in the binomial schedule that solves least for the number stored (Griewank 1992, Optim
+# Methods Softw 1:35). diffrax's `RecursiveCheckpointAdjoint` stores alike, but prepares the derivative also in the
+# steps that it solves only to store.
+_reverse = eqx.filter_custom_vjp(_solve)
+
+
+@_forward.def_jvp
+def _forward_derivative(primals, tangents):
     (primal,), (direction,) = primals, tangents
     has_tangent = jax.tree.map(lambda tangent: tangent is not None, direction, is_leaf=lambda leaf: leaf is None)
     moving, still = eqx.partition(primal, has_tangent)
@@ -146,20 +145,13 @@ def _after_and_derivatives(moving, still, directions):
     return jax.lax.fori_loop(0, still[1].count, advance, (first, [linear(direction) for direction in directions]))
 
 
-@eqx.filter_custom_vjp
-def _solve_reverse(state_and_steps, *, most):
-    state, steps = state_and_steps
-    # No adjoint of diffrax need prepare the derivative.
-    return steps.solve(state, diffrax.ForwardMode(), most)
+@_reverse.def_fwd
+def _reverse_forward(perturbed, state_and_steps):
+    return _solve(state_and_steps), None
 
 
-@_solve_reverse.def_fwd
-def _reverse_forward(perturbed, state_and_steps, *, most):
-    return _solve_reverse(state_and_steps, most=most), None
-
-
-@_solve_reverse.def_bwd
-def _reverse_derivative(residuals, of_after, perturbed, state_and_steps, *, most):
+@_reverse.def_bwd
+def _reverse_derivative(residuals, of_after, perturbed, state_and_steps):
     state, steps = state_and_steps
     moving, still = eqx.partition(steps, perturbed[1])
     first, pull_first = jax.vjp(lambda state, moving: eqx.combine(moving, still).begin(state), state, moving)

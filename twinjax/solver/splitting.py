@@ -5,20 +5,27 @@ from typing import ClassVar
 
 import diffrax
 import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from twinjax.core.errors import InputError
+from twinjax.solver.equal_steps import AbstractEqualSteps
 from twinjax.solver.runge_kutta_legendre import stable_duration
 
 
 class AbstractSplitSystem(eqx.Module):
     """dy/dt = reaction + transport, where the reaction alone has an exact flow.
 
-    It travels to the solver as the `args` of `diffrax.diffeqsolve`.
+    It travels to `StrangSplitting` as the `args` of `diffrax.diffeqsolve`.
     """
 
     @abc.abstractmethod
     def reaction_flow(self, t0, t1, y):
         """The exact solution of the reaction alone from `t0` to `t1`."""
+
+    def reaction_across(self, t0, t1, t2, y):
+        """The flow from `t0` to `t1` and then that to `t2`; to be replaced where one flow serves both."""
+        return self.reaction_flow(t1, t2, self.reaction_flow(t0, t1, y))
 
     @abc.abstractmethod
     def transport(self, y, stages: int):
@@ -65,3 +72,29 @@ class StrangSplitting(diffrax.AbstractSolver):
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
+
+
+class StrangSteps(AbstractEqualSteps):
+    """The steps of `StrangSplitting` from `start` to `stop`, each `duration` long, and the same but for rounding.
+
+    The half step of reaction that ends a step and the one that begins the next are taken together.
+    """
+
+    count: Int[Array, ""]
+    system: AbstractSplitSystem
+    start: Float[Array, ""]
+    stop: Float[Array, ""]
+    duration: Float[Array, ""]
+    stages: int = eqx.field(static=True)
+    most: int = eqx.field(static=True)
+
+    def _time(self, number):
+        return jnp.where(number >= self.count, self.stop, self.start + number * self.duration)
+
+    def begin(self, state):
+        return self.system.reaction_flow(self.start, self._time(0.5), state)
+
+    def step(self, number, state):
+        spread = self.system.transport(state, self.stages)
+        middle, end, next_middle = (self._time(number + part) for part in (0.5, 1, 1.5))
+        return self.system.reaction_across(middle, end, next_middle, spread)
