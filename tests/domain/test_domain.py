@@ -182,10 +182,25 @@ def test_box_around_nothing_is_refused(head):
 
 
 def test_passes_through_jit_and_tree_maps(head):
-    doubled = eqx.tree_at(lambda d: d.white_matter, head, head.white_matter * 2)
+    doubled = eqx.tree_at(lambda d: d.maps["white_matter"], head, head.white_matter * 2)
     total = eqx.filter_jit(lambda d: jnp.sum(d.white_matter) * d.voxel_volume)
     np.testing.assert_allclose(total(doubled), 2 * total(head), rtol=1e-6)
     assert jax.tree.map(lambda leaf: leaf, head).spacing == SPACING
+
+
+def test_maps_go_along_with_the_grid():
+    """Fractions are clipped and every map is zero outside the mask; a coarser or smaller grid has the same maps."""
+    mask, perfusion = np.ones((6, 4, 4)), np.linspace(0.0, 3.0, 96).reshape(6, 4, 4)
+    mask[0] = 0
+    organ = Domain(mask, (1.0, 1.0, 1.0), maps={"perfusion": perfusion, "adipose": perfusion})
+    np.testing.assert_allclose(organ.map("perfusion"), perfusion * mask)
+    np.testing.assert_allclose(organ.map("adipose"), np.minimum(perfusion, 1) * mask)
+    np.testing.assert_array_equal(organ.white_matter, mask)
+    coarse, small = organ.resampled(2.0), organ.cropped((2, 0, 0), (4, 4, 2))
+    np.testing.assert_allclose(coarse.map("perfusion")[1, 0, 0], perfusion[2:4, :2, :2].mean(), rtol=1e-5)
+    np.testing.assert_allclose(small.map("perfusion"), perfusion[2:4, :, :2])
+    with pytest.raises(InputError, match="no map 'stroma' .it has perfusion, adipose"):
+        organ.map("stroma")
 
 
 def test_precision_follows_jax(head):

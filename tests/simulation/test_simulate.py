@@ -173,20 +173,13 @@ def test_a_batch_of_parameters_is_a_loop_over_them():
 class VolumeModel(AbstractTumorModel):
     """dV/dt = (rate - kill) V, a scalar without space: a model that does not split."""
 
-    domain: Domain
     rate: jax.Array
-
-    def on(self, domain):
-        return VolumeModel(domain, self.rate)
 
     def transport(self, open_tissue):
         return None
 
     def vector_field(self, t, state, forcing):
-        return self.reaction(state, forcing.kill_rate)
-
-    def reaction(self, density, kill_rate):
-        return (self.rate - kill_rate) * density
+        return (self.rate - forcing.kill_rate) * state
 
     def apply_survival(self, state, fraction):
         return state * fraction
@@ -194,8 +187,14 @@ class VolumeModel(AbstractTumorModel):
     def cell_density(self, state):
         return state
 
+    def initial_state(self, size):
+        return size
 
-VOLUME = VolumeModel(Domain(np.ones(1), (1.0,)), jnp.asarray(0.07))
+    def quantities(self, state):
+        return {"volume_mm3": state}
+
+
+VOLUME = VolumeModel(jnp.asarray(0.07))
 
 
 def test_a_model_without_space_is_solved_under_the_same_treatments():

@@ -15,7 +15,7 @@ from twinjax.calibration.problem import coarse_and_fine
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
-from twinjax.model import AbstractTumorModel, FisherKPP
+from twinjax.model import AbstractSpatialModel, FisherKPP
 from twinjax.patient import PatientData, Visit
 
 MODEL_TYPES = {"reaction_diffusion": FisherKPP}
@@ -91,7 +91,7 @@ class BayesianCalibration:
 
     def __init__(
         self,
-        model: AbstractTumorModel,
+        model: AbstractSpatialModel,
         patient: PatientData,
         n_samples: int = 1000,
         *,

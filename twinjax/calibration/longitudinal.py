@@ -12,7 +12,7 @@ from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.features import cellularity_from_adc
-from twinjax.model import AbstractTumorModel, ContourProfile
+from twinjax.model import AbstractSpatialModel, ContourProfile
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
@@ -25,7 +25,7 @@ log = logging.getLogger("twinjax")
 
 def longitudinal_problem(
     patient: PatientData,
-    model: AbstractTumorModel,
+    model: AbstractSpatialModel,
     prior: Prior,
     *,
     margin_mm: float = 16.0,
@@ -53,7 +53,7 @@ def longitudinal_problem(
     whole = [_region(visit, "whole_tumor", domain) for visit in patient.visits]
     core = [_region(visit, "core", domain) for visit in patient.visits]
     seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
-    box = domain.box_around(seen, margin_mm)
+    box = domain.box_around(seen, margin_mm) if model.local else None
     initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
     observations = {
         "cell_density": CellDensityObservation(

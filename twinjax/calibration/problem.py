@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, edge_density
 from twinjax.core.errors import InputError
-from twinjax.model import AbstractInitialCondition, AbstractTumorModel
+from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation
 from twinjax.simulation import Trajectory, simulate
 from twinjax.treatment import Regimen
@@ -78,8 +78,9 @@ class InverseProblem(eqx.Module):
         max_step: float = 1.0,
         box: Box | None = None,
     ):
-        """All on the grid of `model.domain`; only `box` of it, `(lower, upper)` voxels, is solved."""
-        self.whole = Tumor(model, regimen.on(model.domain), initial, dict(observations))
+        """All on the grid of `model.domain`, if it has one; only `box` of it, `(lower, upper)` voxels, is solved."""
+        placed = regimen.on(model.domain) if isinstance(model, AbstractSpatialModel) else regimen
+        self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
         self.data = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
         self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
@@ -115,8 +116,10 @@ class InverseProblem(eqx.Module):
         """The largest density that `z` brings to a face of the box within the data's days; 0 without a box."""
         if self.box is None:
             return jnp.zeros(())
-        density = self.tumor.model.cell_density(self.simulate(z).states)
-        return edge_density(density, self.box, self.whole.model.domain.shape)
+        model = self.whole.model
+        assert isinstance(model, AbstractSpatialModel)
+        density = jax.vmap(model.cell_density)(self.simulate(z).states)
+        return edge_density(density, self.box, model.domain.shape)
 
     def simulate(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Trajectory:
         """The trajectory at the days of the data (each day once)."""
@@ -200,7 +203,7 @@ class InverseProblem(eqx.Module):
 
 
 def coarse_and_fine(
-    problem_of: Callable[[Any], InverseProblem], model: AbstractTumorModel, resolution_mm: float
+    problem_of: Callable[[Any], InverseProblem], model: AbstractSpatialModel, resolution_mm: float
 ) -> tuple[InverseProblem, InverseProblem]:
     """The problem to fit, on a grid of `resolution_mm`, and the one on the model's own grid, where a twin forecasts.
 
@@ -220,6 +223,7 @@ def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:
     """The datum with its voxel index counted in the box."""
     if box is None or datum.index is None:
         return datum
+    assert isinstance(model, AbstractSpatialModel)
     lower, upper = (np.asarray(corner)[:, None] for corner in box)
     index = np.stack(np.unravel_index(np.asarray(datum.index), model.domain.shape))
     if (index < lower).any() or (index >= upper).any():

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from twinjax.calibration.prior import Prior
 from twinjax.core.errors import InputError
-from twinjax.model import AbstractInitialCondition, AbstractTumorModel
+from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation
 from twinjax.treatment import Regimen
 
@@ -26,7 +26,8 @@ class Tumor(eqx.Module):
 
     def state0(self) -> Any:
         """The state at the start."""
-        return self.initial(self.model.domain)
+        domain = self.model.domain if isinstance(self.model, AbstractSpatialModel) else None
+        return self.model.initial_state(self.initial(domain))
 
     def leaves_at(self, path: str) -> list:
         """The leaves behind a dotted path; `regimen.NAME.x` is that of every treatment of that name.
@@ -60,6 +61,7 @@ class Tumor(eqx.Module):
 
     def cropped(self, box: Box) -> "Tumor":
         """The same tumour on a box of its grid: every leaf of the grid's shape is cut."""
+        assert isinstance(self.model, AbstractSpatialModel)
         domain = self.model.domain
         lower, upper = box
         cut = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))

@@ -8,6 +8,9 @@ from jaxtyping import Array, Bool, Float
 from twinjax.core.errors import InputError
 from twinjax.domain.resample import resample
 
+# Maps that are shares of a voxel.
+FRACTIONS = ("white_matter", "grey_matter", "adipose", "fibroglandular", "stroma")
+
 
 class Domain(eqx.Module):
     """Tissue on a regular grid of one, two or three axes; nothing of files or patients.
@@ -15,8 +18,9 @@ class Domain(eqx.Module):
     **Fields:**
 
     - `mask`: voxels where cells may live; the boundary of the mask is a zero-flux wall.
-    - `white_matter`, `grey_matter`: tissue fractions in [0, 1]. What is left of the mask
-      (cerebrospinal fluid) carries no tumour: `Domain.from_tissue` excludes it.
+    - `maps`: what is known of the tissue, by name, each on the grid and zero outside the mask. Fractions in [0, 1]:
+      `white_matter`, `grey_matter`, `adipose`, `fibroglandular`, `stroma`. Relative to their mean over the organ:
+      `perfusion` (Ktrans), `drug_distribution`. A model says which it reads.
     - `spacing`: voxel edge lengths in mm, one per axis (static: part of the compiled program).
     - `affine`: (4, 4) voxel index to patient space in mm, or None for a bare grid.
 
@@ -24,12 +28,12 @@ class Domain(eqx.Module):
     """
 
     mask: Bool[Array, "*grid"]
-    white_matter: Float[Array, "*grid"]
-    grey_matter: Float[Array, "*grid"]
+    maps: dict[str, Float[Array, "*grid"]]
     spacing: tuple[float, ...] = eqx.field(static=True)
     affine: np.ndarray | None
 
-    def __init__(self, mask, spacing, *, white_matter=None, grey_matter=None, affine=None):
+    def __init__(self, mask, spacing, *, white_matter=None, grey_matter=None, maps=None, affine=None):
+        """`white_matter` and `grey_matter` are entries of `maps`, given by name."""
         mask = np.asarray(mask) > 0
         spacing = tuple(float(h) for h in spacing)
         if not 1 <= mask.ndim <= 3:
@@ -49,18 +53,10 @@ class Domain(eqx.Module):
                 raise InputError(
                     f"spacing {spacing} does not fit the affine, whose voxel edges are {edges.tolist()} mm"
                 )
-        if white_matter is None and grey_matter is None:
-            white_matter = np.ones(mask.shape)
-        white_matter = np.zeros(mask.shape) if white_matter is None else np.asarray(white_matter)
-        grey_matter = np.zeros(mask.shape) if grey_matter is None else np.asarray(grey_matter)
-        for name, tissue in (("white_matter", white_matter), ("grey_matter", grey_matter)):
-            if tissue.shape != mask.shape:
-                raise InputError(f"{name} has shape {tissue.shape}, the mask {mask.shape}; resample one to the other")
-            if not np.isfinite(tissue).all():
-                raise InputError(f"{name} has NaN or infinite voxels")
+        given = {"white_matter": white_matter, "grey_matter": grey_matter}
+        maps = dict(maps or {}) | {name: array for name, array in given.items() if array is not None}
         self.mask = jnp.asarray(mask)
-        self.white_matter = jnp.asarray(np.clip(white_matter, 0, 1) * mask, dtype=float)
-        self.grey_matter = jnp.asarray(np.clip(grey_matter, 0, 1) * mask, dtype=float)
+        self.maps = {name: _checked_map(name, array, mask) for name, array in maps.items()}
         self.spacing = spacing
         self.affine = affine
 
@@ -78,6 +74,27 @@ class Domain(eqx.Module):
             mask &= np.asarray(brain_mask) > 0
         spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
         return cls(mask, spacing, white_matter=white_matter, grey_matter=grey_matter, affine=affine)
+
+    def map(self, name: str) -> Float[Array, "*grid"]:
+        """The map of that name; `InputError` where the domain has none."""
+        if name not in self.maps:
+            known = ", ".join(self.maps) or "none"
+            raise InputError(
+                f"the domain has no map '{name}' (it has {known}); give Domain(..., maps={{'{name}': ...}})"
+            )
+        return self.maps[name]
+
+    @property
+    def white_matter(self) -> Float[Array, "*grid"]:
+        """Fraction of white matter; a domain without white and grey matter is taken as all white matter."""
+        if "white_matter" not in self.maps and "grey_matter" not in self.maps:
+            return self.mask.astype(float)
+        return self.maps.get("white_matter", jnp.zeros(self.shape))
+
+    @property
+    def grey_matter(self) -> Float[Array, "*grid"]:
+        """Fraction of grey matter; zero where it is not known."""
+        return self.maps.get("grey_matter", jnp.zeros(self.shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -106,15 +123,14 @@ class Domain(eqx.Module):
         zoom[range(axes), range(axes)] = scale
         zoom[range(axes), 3] = (scale - 1) / 2
         new_affine = affine @ zoom
-        white, grey, mask = (
+        mask, *maps = (
             resample(np.asarray(a, dtype=np.float32), affine, new_affine, shape)
-            for a in (self.white_matter, self.grey_matter, self.mask)
+            for a in (self.mask, *self.maps.values())
         )
         return Domain(
             mask >= 0.5,
             (resolution_mm,) * axes,
-            white_matter=white,
-            grey_matter=grey,
+            maps=dict(zip(self.maps, maps, strict=True)),
             affine=None if self.affine is None else new_affine,
         )
 
@@ -131,8 +147,7 @@ class Domain(eqx.Module):
         return Domain(
             np.asarray(self.mask)[box],
             self.spacing,
-            white_matter=np.asarray(self.white_matter)[box],
-            grey_matter=np.asarray(self.grey_matter)[box],
+            maps={name: np.asarray(array)[box] for name, array in self.maps.items()},
             affine=affine,
         )
 
@@ -177,3 +192,13 @@ class Domain(eqx.Module):
         if self.affine is not None:
             return self.affine
         return np.diag([*self.spacing, *([1.0] * (4 - len(self.spacing)))])
+
+
+def _checked_map(name: str, array, mask: np.ndarray) -> Array:
+    array = np.asarray(array)
+    if array.shape != mask.shape:
+        raise InputError(f"{name} has shape {array.shape}, the mask {mask.shape}; resample one to the other")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} has NaN or infinite voxels")
+    inside = array * mask
+    return jnp.asarray(np.clip(inside, 0, 1) if name in FRACTIONS else inside, dtype=float)

@@ -8,7 +8,7 @@ import jax
 from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, Prior, coarse_and_fine
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
-from twinjax.model import AbstractTumorModel
+from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 
 
@@ -16,7 +16,7 @@ def calibrate(
     run: Run,
     problem_of: Callable[..., InverseProblem],
     patient: PatientData,
-    model: AbstractTumorModel,
+    model: AbstractSpatialModel,
     prior: Prior,
     calibrator: AbstractCalibrator,
     settings: JobSettings,
@@ -29,7 +29,7 @@ def calibrate(
     `problem_of` is `longitudinal_problem` or `single_scan_problem`.
     """
 
-    def problem(model: AbstractTumorModel) -> InverseProblem:
+    def problem(model: AbstractSpatialModel) -> InverseProblem:
         return problem_of(
             patient,
             model,

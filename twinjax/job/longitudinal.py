@@ -11,11 +11,11 @@ from twinjax.core.config import load_named
 from twinjax.job.calibrate import calibrate
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
-from twinjax.model import AbstractTumorModel
+from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, compare
+from twinjax.twin import DigitalTwin, Forecast, compare
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics
 
 log = logging.getLogger("twinjax")
@@ -24,7 +24,7 @@ log = logging.getLogger("twinjax")
 def run_longitudinal(
     run: Run,
     patient: PatientData,
-    model: AbstractTumorModel,
+    model: AbstractSpatialModel,
     prior: Prior,
     calibrator: AbstractCalibrator,
     settings: JobSettings,
@@ -59,6 +59,7 @@ def run_longitudinal(
         prediction = twin.predict(
             settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws, progress=True
         )
+        assert isinstance(prediction, Forecast)
         baseline = patient.visits[0].scan
         shown = sorted(
             {day for day in patient.days.tolist() if 0 < day < settings.horizon_days} | {settings.horizon_days}

@@ -13,11 +13,11 @@ from twinjax.imaging import write_nifti
 from twinjax.job.calibrate import calibrate
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
-from twinjax.model import AbstractTumorModel, UntimedFisherKPP
+from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
-from twinjax.twin import DigitalTwin, equal_volume_plan, recurrence_coverage, standard_plan
+from twinjax.twin import DigitalTwin, Forecast, equal_volume_plan, recurrence_coverage, standard_plan
 from twinjax.twin.accuracy import fit_metrics, metric_row
 
 log = logging.getLogger("twinjax")
@@ -29,7 +29,7 @@ FRONT_SPEEDS_MM_DAY = (0.03, 0.25)
 def run_single_scan(
     run: Run,
     patient: PatientData,
-    model: AbstractTumorModel,
+    model: AbstractSpatialModel,
     prior: Prior,
     calibrator: AbstractCalibrator,
     settings: JobSettings,
@@ -55,6 +55,7 @@ def run_single_scan(
     with run.stage("predict the density"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(1.0, [1.0], draws=settings.draws, progress=True)
+        assert isinstance(prediction, Forecast)
         domain = prediction.domain
         density = domain.to_grid(prediction.density_mean[0], scan.affine, scan.shape)
         write_nifti(run.folder / "density_mean.nii.gz", density, scan.affine)

@@ -6,8 +6,10 @@ from twinjax.model.growth import LogisticGrowth as LogisticGrowth
 from twinjax.model.initial import AbstractInitialCondition as AbstractInitialCondition
 from twinjax.model.initial import ContourProfile as ContourProfile
 from twinjax.model.initial import DensityField as DensityField
+from twinjax.model.initial import InitialSize as InitialSize
 from twinjax.model.initial import PointSeed as PointSeed
 from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReactionDiffusionModel
+from twinjax.model.model import AbstractSpatialModel as AbstractSpatialModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel
 from twinjax.model.model import Forcing as Forcing
 from twinjax.model.untimed import UntimedFisherKPP as UntimedFisherKPP

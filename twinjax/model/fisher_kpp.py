@@ -50,6 +50,10 @@ class FisherKPP(AbstractReactionDiffusionModel):
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.growth = growth_law(growth)
 
+    @property
+    def local(self):
+        return True
+
     def on(self, domain: Domain) -> "FisherKPP":
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
@@ -71,8 +75,11 @@ class FisherKPP(AbstractReactionDiffusionModel):
         growth = self.growth.growth(density, self.proliferation_rate, self.carrying_capacity)
         return growth - kill_rate * density
 
-    def reaction_flow(self, state, duration, kills):
+    def reaction_flow(self, state, duration, kills, levels):
         return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, kills=kills)
+
+    def spread(self, state, steps, duration, diffuse):
+        return diffuse(steps, state)
 
     def reach(self, duration):
         # The front, and ahead of it four standard deviations of diffusion.
@@ -84,6 +91,12 @@ class FisherKPP(AbstractReactionDiffusionModel):
 
     def cell_density(self, state):
         return state
+
+    def initial_state(self, size):
+        return size
+
+    def quantities(self, state):
+        return {"cell_volume_mm3": jnp.sum(state) * self.domain.voxel_volume}
 
     @property
     def front_speed(self) -> Array:

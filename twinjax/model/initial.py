@@ -11,15 +11,26 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy import ndimage
 
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain
 
 
 class AbstractInitialCondition(eqx.Module):
-    """Makes the state at the start from a domain."""
+    """How large a tumour is at the start; `AbstractTumorModel.initial_state` makes a state of it."""
 
     @abc.abstractmethod
-    def __call__(self, domain: Domain) -> Float[Array, "*grid"]:
-        """The cell density on the grid of `domain`, zero outside its mask."""
+    def __call__(self, domain) -> Float[Array, "..."]:
+        """The cell density on the grid of `domain`, zero outside its mask; without a domain (None) one number."""
+
+
+class InitialSize(AbstractInitialCondition):
+    """One number in the unit of a model without space."""
+
+    size: Float[Array, ""]
+
+    def __init__(self, size: ArrayLike):
+        self.size = jnp.asarray(size, float)
+
+    def __call__(self, domain):
+        return self.size
 
 
 class DensityField(AbstractInitialCondition):

@@ -57,6 +57,10 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
             white_grey_ratio=self.white_grey_ratio,
         )
 
+    @property
+    def local(self):
+        return True
+
     def on(self, domain: Domain) -> "UntimedFisherKPP":
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
@@ -69,8 +73,11 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
     def reaction(self, density, kill_rate):
         return self.timed.reaction(density, kill_rate)
 
-    def reaction_flow(self, state, duration, kills):
-        return self.timed.reaction_flow(state, duration, kills)
+    def reaction_flow(self, state, duration, kills, levels):
+        return self.timed.reaction_flow(state, duration, kills, levels)
+
+    def spread(self, state, steps, duration, diffuse):
+        return self.timed.spread(state, steps, duration, diffuse)
 
     def reach(self, duration):
         return self.timed.reach(duration)
@@ -80,3 +87,9 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
 
     def cell_density(self, state):
         return state
+
+    def initial_state(self, size):
+        return size
+
+    def quantities(self, state):
+        return self.timed.quantities(state)

@@ -6,3 +6,4 @@ from twinjax.observation.observation import LogVolumeObservation as LogVolumeObs
 from twinjax.observation.observation import PETObservation as PETObservation
 from twinjax.observation.observation import SegmentationObservation as SegmentationObservation
 from twinjax.observation.observation import visible_volume as visible_volume
+from twinjax.observation.quantity import QuantityObservation as QuantityObservation

@@ -1,5 +1,6 @@
-"""Patients: visits in days since baseline, treatment and brain; calendar dates and paths stop here."""
+"""Patients: visits in days since baseline, treatment and tissue; calendar dates and paths stop here."""
 
+from twinjax.patient.clinical_course import ClinicalCourse as ClinicalCourse
 from twinjax.patient.gliodil import load_gliodil as load_gliodil
 from twinjax.patient.gliodil import load_sbtc as load_sbtc
 from twinjax.patient.gliomasolver import load_gliomasolver as load_gliomasolver
@@ -9,4 +10,5 @@ from twinjax.patient.predict_gbm import load_predict_gbm as load_predict_gbm
 from twinjax.patient.treatment_table import read_treatment_csv as read_treatment_csv
 from twinjax.patient.treatment_table import write_treatment_csv as write_treatment_csv
 from twinjax.patient.tumortwin import load_tumortwin as load_tumortwin
+from twinjax.patient.virtual_course import VirtualCourse as VirtualCourse
 from twinjax.patient.visit import Visit as Visit

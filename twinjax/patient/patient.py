@@ -89,7 +89,7 @@ class PatientData:
         return patient
 
     def _set(self, patient_id, visits, regimen, brain_mask, source, extras, truth):
-        self.patient_id = _check_patient_id(patient_id)
+        self.patient_id = check_patient_id(patient_id)
         if source not in ("real", "synthetic"):
             raise InputError(f"source must be 'real' or 'synthetic', got '{source}'")
         if not visits:
@@ -160,7 +160,8 @@ def load_folder(
     return PatientData(name, folder, treatment_file, body_surface_area_m2=body_surface_area_m2, source=source)
 
 
-def _check_patient_id(patient_id: str) -> str:
+def check_patient_id(patient_id: str) -> str:
+    """`patient_id`, or `InputError` where it could be a path."""
     if not isinstance(patient_id, str) or not re.fullmatch(r"\w[\w.\- ]{0,63}", patient_id) or ".." in patient_id:
         raise InputError("patient_id must be 1 to 64 letters, digits, '_', '-', '.' or spaces, without path separators")
     return patient_id

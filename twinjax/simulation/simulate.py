@@ -107,8 +107,10 @@ def _simulate(
     count = times.shape[0]
     # What kills everywhere alike is part of the exact flow of the reaction where the solver splits.
     impulsive = regimen.local if splitting else regimen.impulsive
-    kinks = [] if splitting else [treatment.times for treatment in regimen.continuous]
-    boxes = box_shapes(model.domain.shape, model.domain.spacing) if splitting and active_box else []
+    kinks = [] if splitting else [treatment.times for treatment in (*regimen.continuous, *regimen.modulating)]
+    # The box follows a density that is the whole state.
+    boxed = splitting and active_box and isinstance(state0, Array) and model.local
+    boxes = box_shapes(model.domain.shape, model.domain.spacing) if boxed else []
     if boxes:
         # Before each the box is placed anew.
         kinks = [start + (times[-1] - start) * jnp.arange(1, PLACEMENTS) / PLACEMENTS]

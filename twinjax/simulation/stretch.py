@@ -4,9 +4,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
-from twinjax.domain import DiffusionStep
+from twinjax.domain import DiffusionOperator, DiffusionStep
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting, StrangSteps, rkl2
 from twinjax.treatment import Regimen
@@ -27,12 +27,13 @@ def solve_stretch(
     if not isinstance(solver, StrangSplitting):
         controller = stepsize_controller
         step = None if isinstance(controller, diffrax.PIDController) else jnp.minimum(max_step, duration)
-        system = _TreatedTumor(model, regimen, transport, None)
+        system = _TreatedTumor(model, regimen, transport, None, None)
         if adjoint is None:
             adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
         return _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps)
 
-    allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(transport.spectral_radius))
+    radius = jnp.max(jnp.stack([operator.spectral_radius for operator in _operators(transport)]))
+    allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(radius))
     count = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
     possible = count <= max_steps
     count = jnp.where(possible, count, 1.0)
@@ -41,7 +42,7 @@ def solve_stretch(
         step = (stop - start) / count
         steps = StrangSteps(
             count=count.astype(int),
-            system=_TreatedTumor(model, regimen, transport, transport.over(step)),
+            system=_TreatedTumor(model, regimen, transport, _steps(transport, step), step),
             start=start,
             stop=stop,
             duration=step,
@@ -52,8 +53,20 @@ def solve_stretch(
 
     # In reverse mode the operator of this stretch's steps is made again: it need not be kept for every stretch.
     split = eqx.filter_checkpoint(split) if adjoint is None else split
-    after = split(model, regimen, transport, jnp.ravel(state), start, stop)
-    return after.reshape(state.shape), possible
+    # A pass over the voxels is quickest in flat order.
+    flat = jax.tree.map(lambda leaf: jnp.ravel(leaf) if leaf.shape == model.domain.shape else leaf, state)
+    after = split(model, regimen, transport, flat, start, stop)
+    return jax.tree.map(lambda leaf, before: leaf.reshape(before.shape), after, state), possible
+
+
+def _operators(transport) -> list[DiffusionOperator]:
+    return list(transport.values()) if isinstance(transport, dict) else [transport]
+
+
+def _steps(transport, duration):
+    """The operators times the duration."""
+    over = [operator.over(duration) for operator in _operators(transport)]
+    return dict(zip(transport, over, strict=True)) if isinstance(transport, dict) else over[0]
 
 
 def transport_of(model, open_tissue):
@@ -83,26 +96,34 @@ def _integrated(solver, state, system, start, stop, step, controller, adjoint, m
 
 
 class _TreatedTumor(AbstractSplitSystem):
-    """A model under what is given between two cuts of the time axis; `step` where the solver splits."""
+    """A model under what is given between two cuts of the time axis; `steps` and `duration` where the solver splits."""
 
     model: AbstractTumorModel
     regimen: Regimen
-    operator: PyTree
-    step: DiffusionStep | None
+    operators: PyTree
+    steps: PyTree
+    duration: Float[Array, ""] | None
 
     def reaction_flow(self, t0, t1, y):
-        assert isinstance(self.model, AbstractReactionDiffusionModel)
-        return self.model.reaction_flow(y, t1 - t0, self.regimen.uniform.kills(t0, t1))
+        return self._flow(t0, t1, y, self.regimen.uniform.kills(t0, t1))
 
     def reaction_across(self, t0, t1, t2, y):
         # A drug that spans both parts counts in each by itself.
-        assert isinstance(self.model, AbstractReactionDiffusionModel)
         kills = self.regimen.uniform.kills(t0, t1) + self.regimen.uniform.kills(t1, t2).later(t1 - t0)
-        return self.model.reaction_flow(y, t2 - t0, kills)
+        return self._flow(t0, t2, y, kills)
+
+    def _flow(self, t0, t1, y, kills):
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
+        return self.model.reaction_flow(y, t1 - t0, kills, self.regimen.mean_levels(t0, t1))
 
     def transport(self, y, stages):
-        assert self.step is not None
-        return self.step.second_order(y) if stages == 2 else rkl2(self.step, y, 1.0, stages)
+        assert isinstance(self.model, AbstractReactionDiffusionModel)
+
+        def diffuse(step: DiffusionStep, field):
+            return step.second_order(field) if stages == 2 else rkl2(step, field, 1.0, stages)
+
+        return self.model.spread(y, self.steps, self.duration, diffuse)
 
     def vector_field(self, t, y):
-        return self.model.vector_field(t, y, Forcing(self.regimen.kill_rate(t), self.operator))
+        forcing = Forcing(self.regimen.kill_rate(t), self.operators, self.regimen.levels(t))
+        return self.model.vector_field(t, y, forcing)

@@ -9,4 +9,6 @@ from twinjax.treatment.regimen import Regimen as Regimen
 from twinjax.treatment.resection import Resection as Resection
 from twinjax.treatment.treatment import AbstractContinuousTreatment as AbstractContinuousTreatment
 from twinjax.treatment.treatment import AbstractImpulsiveTreatment as AbstractImpulsiveTreatment
+from twinjax.treatment.treatment import AbstractKillingTreatment as AbstractKillingTreatment
+from twinjax.treatment.treatment import AbstractModulatingTreatment as AbstractModulatingTreatment
 from twinjax.treatment.treatment import AbstractTreatment as AbstractTreatment

@@ -6,15 +6,22 @@ from collections.abc import Iterable
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
 from twinjax.domain import Domain
-from twinjax.treatment.treatment import AbstractContinuousTreatment, AbstractImpulsiveTreatment, AbstractTreatment
+from twinjax.treatment.treatment import (
+    AbstractContinuousTreatment,
+    AbstractImpulsiveTreatment,
+    AbstractKillingTreatment,
+    AbstractModulatingTreatment,
+    AbstractTreatment,
+)
 
 
 class Regimen(eqx.Module):
-    """Continuous and impulsive treatments together; `Regimen()` is no treatment.
+    """All treatments together; `Regimen()` is no treatment.
 
     Several of one kind are allowed (concomitant and adjuvant temozolomide, say): their kill rates add.
     """
@@ -35,6 +42,18 @@ class Regimen(eqx.Module):
     def impulsive(self) -> tuple[AbstractImpulsiveTreatment, ...]:
         return tuple(t for t in self.treatments if isinstance(t, AbstractImpulsiveTreatment))
 
+    @property
+    def modulating(self) -> tuple[AbstractModulatingTreatment, ...]:
+        return tuple(t for t in self.treatments if isinstance(t, AbstractModulatingTreatment))
+
+    def levels(self, t) -> dict[str, Array]:
+        """Action to its level at day `t`, the sum over the treatments that have it."""
+        return _summed_levels(self.modulating, lambda treatment: treatment.level(t))
+
+    def mean_levels(self, t0, t1) -> dict[str, Array]:
+        """Action to the mean of its level over [t0, t1]."""
+        return _summed_levels(self.modulating, lambda treatment: treatment.mean_level(t0, t1))
+
     def kill_rate(self, t):
         """Sum of the kill rates (1/day) of the continuous treatments at day `t`."""
         return sum((treatment.kill_rate(t) for treatment in self.continuous), jnp.zeros(()))
@@ -46,7 +65,7 @@ class Regimen(eqx.Module):
     @property
     def uniform(self) -> "Regimen":
         """The treatments that kill the same fraction everywhere: all drugs, and fractions in even oxygen."""
-        return Regimen(t for t in self.treatments if not _is_local(t))
+        return Regimen(t for t in self.treatments if isinstance(t, AbstractKillingTreatment) and not _is_local(t))
 
     @property
     def local(self) -> tuple[AbstractImpulsiveTreatment, ...]:
@@ -55,10 +74,11 @@ class Regimen(eqx.Module):
 
     def kills(self, t0, t1) -> Kills:
         """All kills within [t0, t1) of a regimen that is `uniform`, in the order of the doses."""
-        together = sum((treatment.kills(t0, t1) for treatment in self.treatments), Kills.none())
-        if len(self.treatments) < 2:
+        killing = [treatment for treatment in self.treatments if isinstance(treatment, AbstractKillingTreatment)]
+        together = sum((treatment.kills(t0, t1) for treatment in killing), Kills.none())
+        if len(killing) < 2:
             return together
-        return together.in_order(jnp.argsort(jnp.concatenate([t.times for t in self.treatments])))
+        return together.in_order(jnp.argsort(jnp.concatenate([t.times for t in killing])))
 
     def open_tissue(self, t):
         """1 where tissue is there at day `t`, 0 in the cavities made before or at `t`; None without surgery."""
@@ -97,6 +117,14 @@ class Regimen(eqx.Module):
             if keep.any():
                 kept.append(treatment.select(keep))
         return Regimen(kept)
+
+
+def _summed_levels(treatments, level_of) -> dict[str, Array]:
+    levels: dict[str, Array] = {}
+    for treatment in treatments:
+        before = levels.get(treatment.action, jnp.zeros(()))
+        levels[treatment.action] = before + level_of(treatment)
+    return levels
 
 
 def _is_local(treatment: AbstractTreatment) -> bool:

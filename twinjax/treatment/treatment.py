@@ -1,4 +1,4 @@
-"""The two kinds of treatment: continuous (a kill rate over time) and impulsive (a survival at an instant)."""
+"""The kinds of treatment: a kill rate over time, a survival at an instant, or the level of another action."""
 
 import abc
 
@@ -36,6 +36,14 @@ class AbstractTreatment(eqx.Module):
         """The same treatment with its maps, if it has any, on the grid of `domain`."""
 
     @abc.abstractmethod
+    def burden(self) -> dict[str, float]:
+        """What the patient bears, for tables: sums with the unit in the key (`total_dose_gy`)."""
+
+
+class AbstractKillingTreatment(AbstractTreatment):
+    """A treatment that removes cells."""
+
+    @abc.abstractmethod
     def kills(self, t0, t1) -> Kills:
         """What each dose kills within [t0, t1), exactly, at the mean instant of those deaths.
 
@@ -43,12 +51,8 @@ class AbstractTreatment(eqx.Module):
         for treatments that kill the same fraction everywhere.
         """
 
-    @abc.abstractmethod
-    def burden(self) -> dict[str, float]:
-        """What the patient bears, for tables: sums with the unit in the key (`total_dose_gy`)."""
 
-
-class AbstractContinuousTreatment(AbstractTreatment):
+class AbstractContinuousTreatment(AbstractKillingTreatment):
     """A drug: it removes cells at `kill_rate(t)` (1/day)."""
 
     @abc.abstractmethod
@@ -60,7 +64,24 @@ class AbstractContinuousTreatment(AbstractTreatment):
         return jnp.sum(self.kills(t0, t1).log_kill)
 
 
-class AbstractImpulsiveTreatment(AbstractTreatment):
+class AbstractModulatingTreatment(AbstractTreatment):
+    """A treatment that acts otherwise than by killing: it sets the level of an `action` that models know by name.
+
+    Such as `androgen_deprivation`, `checkpoint_blockade` or `stroma_depletion`; a model without that action ignores it.
+    """
+
+    action: eqx.AbstractVar[str]
+
+    @abc.abstractmethod
+    def level(self, t) -> Array:
+        """The level of the action at day `t`, >= 0; zero before the first dose."""
+
+    @abc.abstractmethod
+    def mean_level(self, t0, t1) -> Array:
+        """The mean level over [t0, t1]."""
+
+
+class AbstractImpulsiveTreatment(AbstractKillingTreatment):
     """A radiotherapy fraction or an operation: at `times[index]` the state is multiplied by a survival."""
 
     @abc.abstractmethod

@@ -17,8 +17,10 @@ from twinjax.calibration.tumor import edge_density
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
+from twinjax.model import AbstractSpatialModel
 from twinjax.observation import SegmentationObservation, visible_volume
 from twinjax.simulation import simulate
+from twinjax.twin.draws import interval, with_scatter
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
@@ -34,8 +36,8 @@ class Forecast:
     - `density_mean`, `density_std`: (T, X, Y, Z) on `domain`, over the draws.
     - `visible_probability`: region (`"core"`, `"whole_tumor"`) to (T, X, Y, Z), the share of draws in which a
       voxel exceeds the region's visibility threshold.
-    - `quantities`: name to (draws, T): volumes in mm³ per region (`"core_volume_mm3"`) and `"cell_volume_mm3"`, the
-      integral of the density.
+    - `quantities`: name to (draws, T): volumes in mm³ per region (`"core_volume_mm3"`) and what the model predicts
+      besides (`AbstractTumorModel.quantities`).
     - `domain`: the box of tissue that was solved; its affine leads to patient space.
     - `volume_noise`: region to the deviation of log volume that a new segmentation is expected to have.
     - `failed_draws`: how many draws the solver could not follow; they are left out.
@@ -66,18 +68,14 @@ class Forecast:
 
     def interval(self, quantity: str, level: float = 0.9, *, measured: bool = False) -> np.ndarray:
         """(3, T) lower end, median and upper end of `quantity`; `measured` as a new scan would show it."""
-        draws = self.measured(quantity) if measured else self.quantities[quantity]
-        tail = (1 - level) / 2
-        return np.quantile(draws, [tail, 0.5, 1 - tail], axis=0)
+        return interval(self.measured(quantity) if measured else self.quantities[quantity], level)
 
     def measured(self, quantity: str, *, seed: int = 0) -> np.ndarray:
         """(draws, T) volumes as a segmentation would measure them: with its scatter, and the model's error."""
         region = quantity.removesuffix("_volume_mm3")
         if region not in self.volume_noise:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
-        draws = self.quantities[quantity]
-        scatter = np.random.default_rng(seed).normal(size=(20, *draws.shape)) * self.volume_noise[region]
-        return (draws * np.exp(scatter)).reshape(-1, draws.shape[1])
+        return with_scatter(self.quantities[quantity], self.volume_noise[region], seed=seed)
 
     def volume_rows(self) -> list[dict[str, Any]]:
         """One row per region and day: median and 90 % interval (mm³), and the interval of what would be measured."""
@@ -113,12 +111,14 @@ def forecast(
 ) -> Forecast:
     """Solve `whole` (the tumour on the model's grid, under any regimen) for every draw (S, parameters).
 
-    Only a box around the tumour is solved. It is widened until the mode leaves its faces free of cells, so that
-    cropping does not change what is visible. `fields=False` keeps the quantities alone.
+    Of a model that is `local` only a box around the tumour is solved. It is widened until the mode leaves its faces
+    free of cells, so that cropping does not change what is visible. `fields=False` keeps the quantities alone.
 
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
-    tumor = _box_for(whole, problem, z_map, times)
+    assert isinstance(whole.model, AbstractSpatialModel)
+    tumor = _box_for(whole, problem, z_map, times) if whole.model.local else whole
+    assert isinstance(tumor.model, AbstractSpatialModel)
     shape = (len(times), *tumor.model.domain.shape)
     regions = [name for name in REGIONS if name in whole.observation]
     sums = {name: jnp.zeros(shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
@@ -166,17 +166,19 @@ def visibility_threshold(tumor: Tumor, region: str) -> Array:
 
 def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
     """The tumour on the smallest tried box whose walls the mode does not reach by the last day."""
+    assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
     start = whole.with_parameters(problem.prior, jnp.asarray(z_map)).state0()
-    seen = np.asarray(whole.model.cell_density(start)) > 0.2
+    density = np.asarray(whole.model.cell_density(start))
+    seen = density > 0.2
     if not seen.any():
-        seen = np.asarray(whole.model.cell_density(start)) > 0.1 * float(np.max(start))
+        seen = density > 0.1 * density.max()
     margin = 16.0
     while True:
         box = domain.box_around(seen, margin)
         tumor = whole.cropped(box)
-        density, _, _, success = _one(tumor, problem, jnp.asarray(z_map), jnp.asarray(times))
-        edge = edge_density(density, box, domain.shape)
+        densities, _, _, success = _one(tumor, problem, jnp.asarray(z_map), jnp.asarray(times))
+        edge = edge_density(densities, box, domain.shape)
         if not bool(success):
             raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
         if float(edge) < EDGE_TOLERANCE:
@@ -196,9 +198,10 @@ def _one(tumor: Tumor, problem: InverseProblem, z, times):
         start=problem.start,
         max_step=problem.max_step,
     )
+    assert isinstance(tumor.model, AbstractSpatialModel)
     density = jax.vmap(tumor.model.cell_density)(trajectory.states)
     domain = tumor.model.domain
-    quantities = {"cell_volume_mm3": density.reshape(len(times), -1).sum(1) * domain.voxel_volume}
+    quantities = jax.vmap(tumor.model.quantities)(trajectory.states)
     thresholds = {name: visibility_threshold(tumor, name) for name in REGIONS if name in tumor.observation}
     for name, threshold in thresholds.items():
         volume = jax.vmap(lambda u, threshold=threshold: visible_volume(u, threshold, domain))

@@ -11,10 +11,11 @@ from twinjax.calibration import InverseProblem, Posterior
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import REGIONS
-from twinjax.model import AbstractTumorModel
+from twinjax.model import AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
+from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.forecast import Forecast, forecast, visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
@@ -60,12 +61,12 @@ class DigitalTwin:
         draws: int = 100,
         fields: bool = True,
         progress: bool = False,
-    ) -> Forecast:
+    ) -> Forecast | CourseForecast:
         """The forecast up to `horizon_days` after baseline.
 
         **Arguments:** `output_times` in days since baseline (default: ten, evenly spaced); `regimen` from baseline
         on (default: the one of the calibration); `draws` from the posterior, 1 without `uncertainty`; `fields`
-        False for quantities alone.
+        False for quantities alone. A model without space gives a `CourseForecast`.
 
         Raises `InputError` for a horizon that is not positive, or times outside it.
         """
@@ -79,6 +80,8 @@ class DigitalTwin:
         if times[0] < start or times[-1] > horizon_days:
             raise InputError(f"output_times must lie in [{start:g}, {horizon_days:g}], got {times.tolist()}")
         z = self.posterior.draws(draws) if self.draw_uncertainty else self.posterior.z_map[None]
+        if not isinstance(self.model, AbstractSpatialModel):
+            return forecast_course(self._under(regimen), self.problem, z, times)
         return forecast(
             self._under(regimen),
             self.problem,
@@ -93,7 +96,8 @@ class DigitalTwin:
     def _under(self, regimen: Regimen | None):
         if regimen is None:
             return self.problem.whole
-        placed = require_regimen(regimen).on(self.problem.whole.model.domain)
+        model, placed = self.problem.whole.model, require_regimen(regimen)
+        placed = placed.on(model.domain) if isinstance(model, AbstractSpatialModel) else placed
         return eqx.tree_at(lambda tumor: tumor.regimen, self.problem.whole, placed)
 
 
@@ -104,6 +108,8 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     below `SMALLEST_VOLUME_NOISE`.
     """
     tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
+    if not isinstance(tumor.model, AbstractSpatialModel):
+        return {}
     days, domain = problem.days.tolist(), tumor.model.domain
     found = {}
     for region in (name for name in REGIONS if name in tumor.observation):

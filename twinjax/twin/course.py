@@ -1,0 +1,105 @@
+"""Forecasts of a patient without images: the quantities that the model predicts, over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twinjax.calibration import InverseProblem, Tumor
+from twinjax.core.errors import InputError, SolverError
+from twinjax.observation import QuantityObservation
+from twinjax.simulation import simulate
+from twinjax.twin.draws import interval, with_scatter
+
+# Draws that are solved at once.
+CHUNK = 50
+
+
+@dataclass(frozen=True, eq=False)
+class CourseForecast:
+    """The posterior predictive of what is measured.
+
+    **Fields:** `times` (T,) days since baseline; `quantities`, name to (draws, T); `noise`, measured quantity to the
+    deviation of the logarithm of a new measurement; `offset`, likewise, what is added before that logarithm;
+    `failed_draws`, which the solver could not follow and which are left out.
+    """
+
+    times: np.ndarray
+    quantities: dict[str, np.ndarray]
+    noise: dict[str, float]
+    offset: dict[str, float]
+    failed_draws: int
+
+    def at(self, days: Sequence[float]) -> "CourseForecast":
+        """The same forecast on some of its days only; `InputError` for a day that it does not have."""
+        index = [int(np.argmin(np.abs(self.times - day))) for day in days]
+        if any(abs(self.times[i] - day) > 1e-6 for i, day in zip(index, days, strict=True)):
+            raise InputError(f"the forecast has the days {self.times.tolist()}, not all of {list(days)}")
+        kept = {name: draws[:, index] for name, draws in self.quantities.items()}
+        return replace(self, times=self.times[index], quantities=kept)
+
+    def interval(self, quantity: str, level: float = 0.9, *, measured: bool = False) -> np.ndarray:
+        """(3, T) lower end, median and upper end of `quantity`; `measured` as a new measurement would show it."""
+        return interval(self.measured(quantity) if measured else self.quantities[quantity], level)
+
+    def measured(self, quantity: str, *, seed: int = 0) -> np.ndarray:
+        """(draws, T) the quantity with the scatter of its measurement."""
+        if quantity not in self.noise:
+            raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.noise)}")
+        offset = self.offset[quantity]
+        return np.maximum(with_scatter(self.quantities[quantity] + offset, self.noise[quantity], seed=seed) - offset, 0)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per measured quantity and day: median, 90 % interval, and the interval of a new measurement."""
+        rows = []
+        for name in self.noise:
+            plain, measured = self.interval(name), self.interval(name, measured=True)
+            for i, day in enumerate(self.times.tolist()):
+                ends = {"median": plain[1, i], "lower_90": plain[0, i], "upper_90": plain[2, i]}
+                ends |= {"measured_lower_90": measured[0, i], "measured_upper_90": measured[2, i]}
+                rows.append({"day": day, "quantity": name} | ends)
+        return rows
+
+
+def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, times: np.ndarray) -> CourseForecast:
+    """Solve `whole` (under any regimen) for every draw (S, parameters).
+
+    Raises `SolverError` where more than a tenth of the draws cannot be solved.
+    """
+    chunks = [draws[i : i + CHUNK] for i in range(0, len(draws), CHUNK)]
+    parts = [_solved(whole, problem, jnp.asarray(chunk), jnp.asarray(times)) for chunk in chunks]
+    quantities = {name: np.concatenate([np.asarray(part[0][name]) for part in parts]) for name in parts[0][0]}
+    success = np.concatenate([np.asarray(part[1]) for part in parts])
+    failed = int(np.sum(~success))
+    if failed > 0.1 * len(draws):
+        raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
+    measured = [o for o in whole.observation.values() if isinstance(o, QuantityObservation)]
+    return CourseForecast(
+        times,
+        {name: values[success] for name, values in quantities.items()},
+        {o.quantity: float(o.noise_std) for o in measured},
+        {o.quantity: float(o.offset) for o in measured},
+        failed,
+    )
+
+
+@eqx.filter_jit
+def _solved(whole: Tumor, problem: InverseProblem, draws, times):
+    def one(z):
+        tumor = whole.with_parameters(problem.prior, z)
+        trajectory = simulate(
+            tumor.model,
+            tumor.regimen,
+            tumor.state0(),
+            times,
+            solver=problem.solver,
+            start=problem.start,
+            max_step=problem.max_step,
+        )
+        return jax.vmap(tumor.model.quantities)(trajectory.states), trajectory.success
+
+    return jax.vmap(one)(draws)
