@@ -6,6 +6,7 @@ What the user can mend ends with one line on the terminal and exit code 2.
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twinjax.core.config import conf_dir, instantiate
+from twinjax.core.config import conf_dir, instantiate, locate
 from twinjax.core.errors import InputError, TwinjaxError
 
 log = logging.getLogger("twinjax")
@@ -59,8 +60,9 @@ def run(config: DictConfig) -> dict:
     import numpy as np
 
     from twinjax.domain import Domain
-    from twinjax.job import Run, run_longitudinal, run_single_scan
-    from twinjax.model import UntimedFisherKPP
+    from twinjax.job import Run, run_course, run_longitudinal, run_single_scan
+    from twinjax.model import AbstractLumpedModel, UntimedFisherKPP
+    from twinjax.patient import ClinicalCourse, VirtualCourse
     from twinjax.patient.virtual import VirtualPatient
 
     logging.getLogger("jax").setLevel(logging.ERROR)
@@ -71,18 +73,35 @@ def run(config: DictConfig) -> dict:
     model = _model(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described = instantiate(config.patient, where="patient")
-    virtual = isinstance(described, VirtualPatient)
+    scanned, virtual = isinstance(described, VirtualPatient), hasattr(described, "visit_days")
     settings.check(described.visit_days if virtual else described.days.tolist(), model, parts["prior"])
+    lumped = isinstance(described, ClinicalCourse | VirtualCourse)
+    if lumped != isinstance(model, AbstractLumpedModel):
+        raise InputError(
+            f"model={_choice('model')} works on {'scans' if lumped else 'measurements over time'}, which "
+            f"patient={_choice('patient')} does not have; choose a model and a patient that go together"
+        )
     compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
-    job = Run(folder, stages=4 + 2 * virtual + compares)
+    job = Run(folder, stages=4 + virtual + scanned + compares)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
-    patient = _scanned(job, config, described) if virtual else described
+    patient = described
+    if scanned:
+        patient = _scanned(job, config, described)
+    elif virtual:
+        with job.stage("make a virtual patient (synthetic)"):
+            patient = described.generate()
     log.info("  %s", patient)
-    model = _model(config, patient.brain_mask)
-    shown = _without_places(OmegaConf.to_container(config, resolve=True))
-    work = run_single_scan if len(patient.visits) == 1 else run_longitudinal
-    results = work(job, patient, model, settings=settings, **parts, seed=config.seed, config=OmegaConf.to_yaml(shown))
+    shown = OmegaConf.to_yaml(_without_places(OmegaConf.to_container(config, resolve=True)))
+    common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
+    if isinstance(patient, ClinicalCourse):
+        assert isinstance(model, AbstractLumpedModel)
+        results = run_course(job, patient, model, **common, title=config.title)
+    else:
+        model = _model(config, patient.brain_mask)
+        single = len(patient.visits) == 1
+        work = run_single_scan if single else partial(run_longitudinal, title=config.title)
+        results = work(job, patient, model, **common)
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, folder / "report.html")
     return results
@@ -105,7 +124,16 @@ def _settings(config: DictConfig):
 
 
 def _model(config: DictConfig, domain):
-    return instantiate({**dict(config.model), "domain": domain}, where="model")
+    """The model of the configuration, on `domain` if it has space."""
+    from twinjax.model import AbstractLumpedModel
+
+    target = locate(config.model.get("_target_"), "model")
+    lumped = isinstance(target, type) and issubclass(target, AbstractLumpedModel)
+    return instantiate(dict(config.model) | ({} if lumped else {"domain": domain}), where="model")
+
+
+def _choice(group: str) -> str:
+    return HydraConfig.get().runtime.choices[group]
 
 
 def _scanned(job, config: DictConfig, described):

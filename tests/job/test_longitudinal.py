@@ -151,7 +151,7 @@ def test_volumes_grow_inside_their_intervals(job):
 
 def test_treatment_shrinks_what_no_treatment_leaves(job):
     options = {row["option"]: row for row in job[2]["options"]}
-    assert options["reirradiation"]["volume_ml"] < options["none"]["volume_ml"]
+    assert options["reirradiation"]["median"] < options["none"]["median"]
     assert options["reirradiation"]["probability_best"] == 1.0
 
 

@@ -30,9 +30,8 @@ def comparison() -> Comparison:
     forecasts = {name: bar.prediction(CORE, WHOLE, [4.0, 30.0]) for name in OPTIONS}
     volumes = {"none": np.array([30.0, 40.0]), "reirradiation": np.array([10.0, 20.0])}
     days = {name: np.array([5.0, 9.0]) for name in OPTIONS}
-    return Comparison(
-        forecasts, {}, 4.0, 30.0, volumes, days, {"none": 0.0, "reirradiation": 1.0}, best="reirradiation"
-    )
+    chances = {"none": 0.0, "reirradiation": 1.0}
+    return Comparison(forecasts, {}, 4.0, 30.0, "whole_tumor_volume_mm3", volumes, days, chances, best="reirradiation")
 
 
 def longitudinal(posterior, *, last_day=4.0, compared=None, failed_draws=0):
@@ -42,6 +41,7 @@ def longitudinal(posterior, *, last_day=4.0, compared=None, failed_draws=0):
         ours,
         posterior,
         forecast,
+        title="Glioblastoma digital twin",
         last_day=last_day,
         scores=scores,
         metrics=held_out_metrics(scores),

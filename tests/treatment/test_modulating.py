@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twinjax.domain import DiffusionOperator, Domain
-from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
+from twinjax.model import AbstractLumpedModel, AbstractReactionDiffusionModel, Forcing
 from twinjax.simulation import simulate
 from twinjax.solver import StrangSplitting
 from twinjax.treatment import AbstractModulatingTreatment, Chemotherapy, Regimen
@@ -47,8 +47,12 @@ class Blockade(AbstractModulatingTreatment):
         return {"courses": 1}
 
 
-class Halted(AbstractTumorModel):
+class Halted(AbstractLumpedModel):
     """dV/dt = rate (1 - blockade) V - kill V."""
+
+    @property
+    def size_quantity(self):
+        return "volume_mm3"
 
     def transport(self, open_tissue):
         return None

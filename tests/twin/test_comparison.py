@@ -29,14 +29,14 @@ def comparison(twin):
 
 
 def test_more_dose_leaves_less_tumour_in_every_draw(comparison):
-    assert (comparison.final_volume["strong"] < comparison.final_volume["weak"]).all()
+    assert (comparison.final["strong"] < comparison.final["weak"]).all()
     assert comparison.best == "strong"
     strong, weak = (np.median(comparison.days_to_progression[name]) for name in ("strong", "weak"))
     assert strong >= weak
 
 
 def test_the_same_option_twice_gives_the_same_volumes(comparison):
-    np.testing.assert_array_equal(comparison.final_volume["strong"], comparison.final_volume["strong again"])
+    np.testing.assert_array_equal(comparison.final["strong"], comparison.final["strong again"])
     rows = {row["option"]: row for row in comparison.rows()}
     for key in ("ratio_lower", "ratio_to_best", "ratio_upper"):
         assert rows["strong again"][key] == 1.0
@@ -55,14 +55,14 @@ def test_the_best_option_is_counted_draw_by_draw_and_ties_are_shared():
         probability_best({"a": np.zeros(3), "b": np.zeros(4)})
 
 
-def test_rows_are_ordered_and_in_ml(comparison):
+def test_rows_are_ordered(comparison):
     rows = comparison.rows(0.8)
     assert [row["option"] for row in rows] == ["strong", "strong again", "weak"]
     for row in rows:
-        volume = comparison.final_volume[row["option"]] / 1000
-        assert row["volume_ml"] == pytest.approx(np.median(volume))
-        assert row["volume_lower_ml"] == pytest.approx(np.quantile(volume, 0.1))
-        assert row["volume_upper_ml"] == pytest.approx(np.quantile(volume, 0.9))
+        volume = comparison.final[row["option"]]
+        assert row["median"] == pytest.approx(np.median(volume))
+        assert row["lower"] == pytest.approx(np.quantile(volume, 0.1))
+        assert row["upper"] == pytest.approx(np.quantile(volume, 0.9))
         assert row["probability_best"] == comparison.probability_best[row["option"]]
 
 
@@ -78,7 +78,7 @@ def test_what_was_given_before_the_decision_acts_in_every_option(twin, compariso
     """The past differs by the dose of day 2; what was planned for later does not count."""
     never = Regimen((Radiotherapy([2.0, 20.0], [0.0, 10.0]),))
     other = compare(twin, OPTIONS, decision_day=5.0, horizon_days=30.0, draws=20, given=never)
-    assert (other.final_volume["strong"] > comparison.final_volume["strong"]).all()
+    assert (other.final["strong"] > comparison.final["strong"]).all()
     assert comparison.forecasts["weak"].times.tolist() == [5.0, 12.0, 19.0, 26.0, 30.0]
 
 

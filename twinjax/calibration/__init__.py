@@ -1,6 +1,7 @@
 """Calibration: one inverse problem, many methods."""
 
 from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibrator
+from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
 from twinjax.calibration.importance import ImportanceSampler as ImportanceSampler

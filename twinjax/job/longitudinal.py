@@ -32,6 +32,7 @@ def run_longitudinal(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    title: str = "Digital twin",
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
@@ -75,9 +76,7 @@ def run_longitudinal(
         scores = forecast_scores(patient, prediction, posterior, last_day)
         rows = held_out_metrics(scores)
         run.write_csv("metrics.csv", rows)
-        for row in rows:
-            target = f" (target {row['target']})" if row["target"] else ""
-            log.info("  %-46s %.3g %s%s", row["metric"], row["value"], row["unit"], target)
+        run.log_metrics(rows)
     comparison = None
     if len(options) >= 2:
         with run.stage("compare treatments"):
@@ -90,12 +89,7 @@ def run_longitudinal(
                 draws=settings.decision_draws,
                 progress=True,
             )
-            for row in comparison.rows():
-                log.info(
-                    "  %-26s %.1f mL [%.1f, %.1f], best in %.0f %% of draws",
-                    *(row[k] for k in ("option", "volume_ml", "volume_lower_ml", "volume_upper_ml")),
-                    100 * row["probability_best"],
-                )
+            run.log_options(comparison)
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, rows, origin) | {
         "scores_by_visit": scores,
@@ -106,6 +100,7 @@ def run_longitudinal(
             patient,
             posterior,
             prediction,
+            title=title,
             last_day=last_day,
             scores=scores,
             metrics=rows,

@@ -21,7 +21,9 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
-from twinjax.patient import PatientData, Visit
+from twinjax.patient import ClinicalCourse, PatientData, Visit
+from twinjax.report.style import quantity_label
+from twinjax.twin import Comparison
 
 log = logging.getLogger("twinjax")
 
@@ -83,6 +85,22 @@ class Run:
         for row in rows:
             log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
 
+    def log_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The rows of `metric_row` on the terminal."""
+        for row in rows:
+            target = f" (target {row['target']})" if row["target"] else ""
+            log.info("  %-46s %.3g %s%s", row["metric"], row["value"], row["unit"], target)
+
+    def log_options(self, comparison: Comparison) -> None:
+        """The compared options on the terminal, best first."""
+        label, unit, scale = quantity_label(comparison.outcome)
+        log.info("  %s on day %g:", label, comparison.horizon_days)
+        for row in comparison.rows():
+            ends = (scale * row[key] for key in ("median", "lower", "upper"))
+            chance = 100 * row["probability_best"]
+            text = "  %-34s %.3g [%.3g, %.3g] %s, best in %.0f %% of draws"
+            log.info(text, row["option"], *ends, unit, chance)
+
     def write_text(self, name: str, text: str) -> None:
         """`text` as a file, written whole or not at all."""
         path = self.folder / name
@@ -91,12 +109,11 @@ class Run:
         os.replace(partial, path)
 
 
-def provenance(config: str, seed: int, patient: PatientData) -> dict[str, Any]:
-    """Versions, machine, seed, a hash of the images, and the resolved configuration."""
+def provenance(config: str, seed: int, patient: PatientData | ClinicalCourse) -> dict[str, Any]:
+    """Versions, machine, seed, a hash of the data, and the resolved configuration."""
     digest = hashlib.sha256()
-    for visit in patient.visits:
-        for array in (*visit.scan.images.values(), visit.scan.segmentation):
-            digest.update(np.ascontiguousarray(array).tobytes())
+    for array in _arrays(patient):
+        digest.update(np.ascontiguousarray(array).tobytes())
     versions = {"twinjax": twinjax.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -107,13 +124,25 @@ def provenance(config: str, seed: int, patient: PatientData) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "seed": seed,
-        "images (SHA-256)": digest.hexdigest(),
+        "data (SHA-256)": digest.hexdigest(),
         "configuration": config,
     }
 
 
+def _arrays(patient: PatientData | ClinicalCourse) -> list[np.ndarray]:
+    """Everything that was measured."""
+    if isinstance(patient, ClinicalCourse):
+        return [array for series in patient.measurements.values() for array in series]
+    arrays = []
+    for visit in patient.visits:
+        assert visit.scan.segmentation is not None
+        arrays += [*visit.scan.images.values(), visit.scan.segmentation]
+        arrays += [np.asarray(value, float) for value in visit.measurements.values()]
+    return arrays
+
+
 def common_results(
-    patient: PatientData, posterior: Posterior, metrics: list[dict[str, Any]], origin: dict[str, Any]
+    patient: PatientData | ClinicalCourse, posterior: Posterior, metrics: list[dict[str, Any]], origin: dict[str, Any]
 ) -> dict[str, Any]:
     """What `results.json` holds of every job."""
     return {

@@ -8,6 +8,7 @@ from twinjax.model.initial import ContourProfile as ContourProfile
 from twinjax.model.initial import DensityField as DensityField
 from twinjax.model.initial import InitialSize as InitialSize
 from twinjax.model.initial import PointSeed as PointSeed
+from twinjax.model.model import AbstractLumpedModel as AbstractLumpedModel
 from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReactionDiffusionModel
 from twinjax.model.model import AbstractSpatialModel as AbstractSpatialModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel

@@ -22,15 +22,19 @@ class AbstractInitialCondition(eqx.Module):
 
 
 class InitialSize(AbstractInitialCondition):
-    """One number in the unit of a model without space."""
+    """ratio * measured, in the unit of a model without space.
 
-    size: Float[Array, ""]
+    **Fields:** `measured`, what was measured at the start; `ratio` (1) of the true size to it, for calibration.
+    """
 
-    def __init__(self, size: ArrayLike):
-        self.size = jnp.asarray(size, float)
+    measured: Float[Array, ""]
+    ratio: Float[Array, ""]
+
+    def __init__(self, measured: ArrayLike, ratio: ArrayLike = 1.0):
+        self.measured, self.ratio = jnp.asarray(measured, float), jnp.asarray(ratio, float)
 
     def __call__(self, domain):
-        return self.size
+        return self.ratio * self.measured
 
 
 class DensityField(AbstractInitialCondition):

@@ -59,6 +59,15 @@ class AbstractTumorModel(eqx.Module):
         """What a laboratory or a ruler measures of the state: scalars, with the unit in the name (`psa_ng_ml`)."""
 
 
+class AbstractLumpedModel(AbstractTumorModel):
+    """A model without space: ordinary differential equations."""
+
+    @property
+    @abc.abstractmethod
+    def size_quantity(self) -> str:
+        """The measured quantity (a key of `quantities`) that `initial_state` takes as the size."""
+
+
 class AbstractSpatialModel(AbstractTumorModel):
     """A model on a grid."""
 

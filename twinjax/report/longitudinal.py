@@ -12,14 +12,19 @@ from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
 from twinjax.patient.virtual import VirtualTruth
 from twinjax.report.anatomy import density_maps, scan_overview
-from twinjax.report.figure import ObservedPoints, option_comparison, score_bars, treatment_marks, volume_curve
-from twinjax.report.report import KeyFigure, PatientReport, Section, Table
-from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
+from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
+from twinjax.report.report import KeyFigure, PatientReport, Section
+from twinjax.report.section import (
+    background_image,
+    calibration_section,
+    options_section,
+    timing_section,
+    visibility_levels,
+    words,
+)
 from twinjax.report.table import (
-    burden_table,
     interval_text,
     metrics_table,
-    option_table,
     posterior_warnings,
     visits_table,
 )
@@ -40,6 +45,7 @@ def longitudinal_report(
     posterior: Posterior,
     prediction: Forecast,
     *,
+    title: str,
     last_day: float,
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
@@ -80,10 +86,10 @@ def longitudinal_report(
         )
     )
     if comparison is not None:
-        sections.append(_options_section(comparison, options))
+        sections.append(options_section(comparison, options))
     sections.append(timing_section(seconds))
     return PatientReport(
-        title="Glioblastoma digital twin",
+        title=title,
         patient_id=patient.patient_id,
         synthetic=patient.source == "synthetic",
         summary=summary,
@@ -117,11 +123,11 @@ def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[
     if comparison is not None:
         chance = comparison.probability_best[comparison.best]
         summary.append(
-            f"From day {comparison.decision_day:g} on, {_words(comparison.best)} leaves the smallest tumour on day "
+            f"From day {comparison.decision_day:g} on, {words(comparison.best)} leaves the smallest tumour on day "
             f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the "
             f"{len(comparison.forecasts)} options compared."
         )
-        key_figures.append(KeyFigure("Best option", _words(comparison.best), f"in {100 * chance:.0f} % of draws"))
+        key_figures.append(KeyFigure("Best option", words(comparison.best), f"in {100 * chance:.0f} % of draws"))
     return summary, key_figures
 
 
@@ -161,38 +167,6 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
     )
 
 
-def _options_section(comparison: Comparison, options: Mapping[str, Regimen]) -> Section:
-    outcomes = {_words(name): draws for name, draws in comparison.final_volume.items()}
-    curves = {_words(n): f.quantities["whole_tumor_volume_mm3"] for n, f in comparison.forecasts.items()}
-    times = next(iter(comparison.forecasts.values())).times
-    figure = option_comparison(outcomes, quantity="whole_tumor_volume_mm3", curves=curves, times=times)
-    return Section(
-        "Treatment options",
-        f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
-        "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
-        "above the smallest volume since the decision (RANO 2.0).",
-        [("Options compared.", figure)],
-        [
-            option_table(outcomes, quantity="whole_tumor_volume_mm3"),
-            _progression_table(comparison),
-            burden_table({_words(n): option for n, option in options.items()}),
-        ],
-    )
-
-
-def _progression_table(comparison: Comparison) -> Table:
-    cells = [
-        [
-            _words(r["option"]),
-            round(r["days_to_progression"]),
-            f"{r['ratio_to_best']:.2f} ({r['ratio_lower']:.2f} to {r['ratio_upper']:.2f})",
-        ]
-        for r in comparison.rows()
-    ]
-    columns = ["option", "days to progression, median", "volume relative to the best option (90 % interval)"]
-    return Table(columns, cells, "Progression, and the difference between options draw by draw.")
-
-
 def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) -> Figure:
     days = [visit.day for visit in patient.visits]
     used = [day <= last_day for day in days]
@@ -221,7 +195,3 @@ def _true_densities(patient: PatientData, prediction: Forecast, days: Sequence[f
     known = set(patient.truth.config.visit_days)
     unknown = np.full(prediction.domain.shape, np.nan, np.float32)
     return np.stack([true_density(patient.truth, d, prediction.domain) if d in known else unknown for d in days])
-
-
-def _words(name: str) -> str:
-    return {"none": "no further treatment"}.get(name, name.replace("_", " "))

@@ -1,4 +1,4 @@
-"""Sections that every patient's report has: the calibration and the computing time."""
+"""Sections that reports share: the calibration, the treatment options and the computing time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,17 @@ import numpy as np
 from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
-from twinjax.report.figure import posterior_marginals, posterior_pairs, posterior_traces, timing_bars
+from twinjax.report.figure import (
+    option_comparison,
+    posterior_marginals,
+    posterior_pairs,
+    posterior_traces,
+    timing_bars,
+)
 from twinjax.report.report import Section, Table
-from twinjax.report.table import diagnostics_table, parameter_table, timing_table
+from twinjax.report.table import burden_table, diagnostics_table, option_table, parameter_table, timing_table
+from twinjax.treatment import Regimen
+from twinjax.twin import Comparison
 from twinjax.twin.forecast import visibility_threshold
 
 
@@ -76,3 +84,42 @@ def background_image(scan: Scan) -> np.ndarray:
     if scan.brain_mask is not None:
         return scan.brain_mask.astype(np.float32)
     raise InputError("a report needs an anatomical image, tissue maps or a brain mask of the baseline")
+
+
+def options_section(comparison: Comparison, options: Mapping[str, Regimen]) -> Section:
+    """The compared options: outcome, progression and what each asks of the patient."""
+    quantity = comparison.outcome
+    outcomes = {words(name): draws for name, draws in comparison.final.items()}
+    curves = {words(n): f.quantities[quantity] for n, f in comparison.forecasts.items()}
+    times = next(iter(comparison.forecasts.values())).times
+    figure = option_comparison(outcomes, quantity=quantity, curves=curves, times=times)
+    return Section(
+        "Treatment options",
+        f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
+        "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
+        "above the smallest since the decision, as RANO 2.0 has it for volumes.",
+        [("Options compared.", figure)],
+        [
+            option_table(outcomes, quantity=quantity),
+            _progression_table(comparison),
+            burden_table({words(n): option for n, option in options.items()}),
+        ],
+    )
+
+
+def _progression_table(comparison: Comparison) -> Table:
+    cells = [
+        [
+            words(r["option"]),
+            round(r["days_to_progression"]),
+            f"{r['ratio_to_best']:.2f} ({r['ratio_lower']:.2f} to {r['ratio_upper']:.2f})",
+        ]
+        for r in comparison.rows()
+    ]
+    columns = ["option", "days to progression, median", "relative to the best option (90 % interval)"]
+    return Table(columns, cells, "Progression, and the difference between options draw by draw.")
+
+
+def words(name: str) -> str:
+    """The name of an option for the reader."""
+    return {"none": "no further treatment"}.get(name, name.replace("_", " "))

@@ -8,11 +8,14 @@ from tqdm import tqdm
 
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
+from twinjax.twin.course import CourseForecast
 from twinjax.twin.forecast import Forecast
 from twinjax.twin.twin import DigitalTwin
 
 # RANO 2.0 (Wen et al. 2023, J Clin Oncol 41:5187): progression is a volume 40 % above the smallest.
 PROGRESSION_RATIO = 1.4
+# In the unit of the outcome: what is gone has a logarithm too.
+SMALLEST_OUTCOME = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +27,21 @@ class Comparison:
     - `forecasts`: option to its `Forecast` (quantities only).
     - `burden`: option to the rows of `Regimen.burden`, for what is still to be given.
     - `decision_day`; `horizon_days`, both since baseline.
-    - `final_volume`: option to (draws,) whole-tumour volume (mm³) at the horizon.
-    - `days_to_progression`: option to (draws,) days from the decision until the whole-tumour volume is 40 % above its
-      smallest since then; capped at the horizon.
-    - `probability_best`: option to the share of draws in which it leaves the smallest volume at the horizon; options
-      that are equal in a draw share it.
-    - `best`: the option with the smallest mean log volume at the horizon.
+    - `outcome`: the quantity that is compared, its unit at the end of its name; lower is better.
+    - `final`: option to (draws,) the outcome at the horizon.
+    - `days_to_progression`: option to (draws,) days from the decision until the outcome is 40 % above its smallest
+      since then; capped at the horizon.
+    - `probability_best`: option to the share of draws in which its outcome is the lowest at the horizon; options that
+      are equal in a draw share it.
+    - `best`: the option with the smallest mean log outcome at the horizon.
     """
 
-    forecasts: dict[str, Forecast]
+    forecasts: dict[str, Forecast | CourseForecast]
     burden: dict[str, list[dict]]
     decision_day: float
     horizon_days: float
-    final_volume: dict[str, np.ndarray]
+    outcome: str
+    final: dict[str, np.ndarray]
     days_to_progression: dict[str, np.ndarray]
     probability_best: dict[str, float]
     best: str
@@ -45,15 +50,16 @@ class Comparison:
         """One row per option, best first."""
         tail = (1 - level) / 2
         rows = []
-        for name in sorted(self.final_volume, key=lambda option: np.log(self.final_volume[option]).mean()):
-            low, median, high = np.quantile(self.final_volume[name], [tail, 0.5, 1 - tail]) / 1000
-            against = np.quantile(self.final_volume[name] / self.final_volume[self.best], [tail, 0.5, 1 - tail])
+        for name in sorted(self.final, key=lambda option: np.log(self.final[option]).mean()):
+            low, median, high = np.quantile(self.final[name], [tail, 0.5, 1 - tail])
+            against = np.quantile(self.final[name] / self.final[self.best], [tail, 0.5, 1 - tail])
             rows.append(
                 {
                     "option": name,
-                    "volume_ml": float(median),
-                    "volume_lower_ml": float(low),
-                    "volume_upper_ml": float(high),
+                    "outcome": self.outcome,
+                    "median": float(median),
+                    "lower": float(low),
+                    "upper": float(high),
                     "ratio_to_best": float(against[1]),
                     "ratio_lower": float(against[0]),
                     "ratio_upper": float(against[2]),
@@ -72,6 +78,7 @@ def compare(
     horizon_days: float,
     given: Regimen | None = None,
     draws: int = 50,
+    outcome: str = "whole_tumor_volume_mm3",
     progress: bool = False,
 ) -> Comparison:
     """Forecast every option with the same posterior draws (common random numbers).
@@ -79,6 +86,8 @@ def compare(
     An option is a regimen whose day 0 is `decision_day`; before it stays what was given (`given`, default: the
     twin's own regimen up to that day). Sensitivities that were calibrated go over to every treatment of the same
     name; others keep their nominal values.
+
+    `outcome` is a key of the forecast's quantities; lower is better.
 
     Raises `InputError` for fewer than two options, or a horizon before the decision.
     """
@@ -93,16 +102,17 @@ def compare(
         ahead = option.shifted(decision_day)
         burden[name] = ahead.burden()
         forecasts[name] = twin.predict(horizon_days, times.tolist(), regimen=past + ahead, draws=draws, fields=False)
-    volumes = {name: f.quantities["whole_tumor_volume_mm3"] for name, f in forecasts.items()}
-    final = {name: volume[:, -1] for name, volume in volumes.items()}
+    courses = {name: np.maximum(f.quantities[outcome], SMALLEST_OUTCOME) for name, f in forecasts.items()}
+    final = {name: course[:, -1] for name, course in courses.items()}
     best = min(final, key=lambda name: np.log(final[name]).mean())
     return Comparison(
         forecasts,
         burden,
         decision_day,
         horizon_days,
+        outcome,
         final,
-        {name: _days_to_progression(times, volume) - decision_day for name, volume in volumes.items()},
+        {name: _days_to_progression(times, course) - decision_day for name, course in courses.items()},
         probability_best(final),
         best,
     )
@@ -121,9 +131,9 @@ def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
     return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
 
 
-def _days_to_progression(times: np.ndarray, volume: np.ndarray) -> np.ndarray:
-    """(draws,) the first day on which `volume` (draws, T) is 40 % above its smallest so far; the last day if never."""
-    ratio = volume / np.minimum.accumulate(volume, axis=1)
+def _days_to_progression(times: np.ndarray, course: np.ndarray) -> np.ndarray:
+    """(draws,) the first day on which `course` (draws, T) is 40 % above its smallest so far; the last day if never."""
+    ratio = course / np.minimum.accumulate(course, axis=1)
     progressed = ratio >= PROGRESSION_RATIO
     first = progressed.argmax(axis=1)
     return np.where(progressed.any(axis=1), times[first], times[-1])

@@ -1,0 +1,61 @@
+"""The inverse problem of a patient without images: sizes and laboratory values over time."""
+
+import logging
+from collections.abc import Mapping
+
+import diffrax
+import jax
+import jax.numpy as jnp
+
+from twinjax.calibration.longitudinal import applicable
+from twinjax.calibration.prior import Prior
+from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.core.errors import InputError
+from twinjax.model import AbstractLumpedModel, InitialSize
+from twinjax.observation import QuantityObservation
+from twinjax.patient import ClinicalCourse
+
+log = logging.getLogger("twinjax")
+
+
+def course_problem(
+    patient: ClinicalCourse,
+    model: AbstractLumpedModel,
+    prior: Prior,
+    *,
+    noise: Mapping[str, float] | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+) -> InverseProblem:
+    """All measurements of `patient` as data for `model`; give `patient.until(day)` to hold later ones out.
+
+    The model starts on the first day on which its `size_quantity` was measured, with that size times
+    `initial.ratio`. Measurements before that day, and quantities that the model does not predict, are left out.
+    `noise`: quantity to the deviation of its logarithm, in place of that of `QuantityObservation`.
+
+    Raises `InputError` where the size was measured fewer than two times, or is zero at the start.
+    """
+    size = model.size_quantity
+    if size not in patient.measurements or patient.measurements[size][0].size < 2:
+        raise InputError(
+            f"{type(model).__name__} needs {size} on at least two days; {patient.patient_id} has {patient}"
+        )
+    days, sizes = patient.measurements[size]
+    if not sizes[0] > 0:
+        raise InputError(f"{size} is 0 on day {days[0]:g}: there is no tumour to start from; begin with a later day")
+    predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.ones(()))))
+    used = [name for name in patient.measurements if name in predicted]
+    if others := [name for name in patient.measurements if name not in predicted]:
+        log.info("  left out, as the model does not predict it: %s", ", ".join(others))
+    observations = {name: QuantityObservation(name, (noise or {}).get(name)) for name in used}
+    data = [
+        Datum(day, name, observations[name].transform(value))
+        for name in used
+        for day, value in zip(*patient.measurements[name], strict=True)
+        if day >= days[0]
+    ]
+    prior = applicable(prior, patient.regimen, observations)
+    log.info("  %d measurements, %d unknowns", len(data), len(prior.names))
+    initial = InitialSize(sizes[0])
+    return InverseProblem(
+        model, patient.regimen, initial, observations, data, prior, solver=solver, start=float(days[0])
+    )

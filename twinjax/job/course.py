@@ -1,0 +1,97 @@
+"""A patient without images: calibrate on the early measurements, forecast the later, compare treatments, report."""
+
+import logging
+from typing import Any
+
+import diffrax
+import jax
+import numpy as np
+
+from twinjax.calibration import AbstractCalibrator, Prior, course_problem
+from twinjax.core.config import load_named
+from twinjax.job.output import Run, common_results, provenance
+from twinjax.job.settings import JobSettings
+from twinjax.model import AbstractLumpedModel
+from twinjax.patient import ClinicalCourse
+from twinjax.report import write_report
+from twinjax.report.course import course_report
+from twinjax.twin import CourseForecast, DigitalTwin, compare
+from twinjax.twin.course_accuracy import course_metrics, course_scores
+
+log = logging.getLogger("twinjax")
+
+
+def run_course(
+    run: Run,
+    patient: ClinicalCourse,
+    model: AbstractLumpedModel,
+    prior: Prior,
+    calibrator: AbstractCalibrator,
+    settings: JobSettings,
+    *,
+    solver: diffrax.AbstractSolver | None = None,
+    seed: int = 0,
+    config: str = "",
+    title: str = "Digital twin",
+) -> dict[str, Any]:
+    """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
+
+    Files: `report.html`, `posterior.nc`, `parameters.csv`, `forecast.csv`, `metrics.csv`, `results.json`.
+    """
+    settings.check(patient.days.tolist(), model, prior)
+    last_day = settings.last_calibrated_day(patient.days.tolist())
+    past = patient.until(last_day)
+    options = {name: load_named("treatment", name) for name in settings.options}
+    with run.stage("calibrate on the early measurements"):
+        problem = course_problem(past, model, prior, solver=solver)
+        posterior = calibrator.fit(problem, key=jax.random.key(seed))
+        run.write_posterior(posterior)
+    with run.stage("forecast"):
+        twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
+        regular = np.arange(problem.start, settings.horizon_days, settings.interval_days)
+        times = np.unique(np.r_[patient.days, regular, settings.horizon_days])
+        times = times[(times >= problem.start) & (times <= settings.horizon_days)]
+        prediction = twin.predict(settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws)
+        assert isinstance(prediction, CourseForecast)
+        run.write_csv("forecast.csv", prediction.rows())
+    with run.stage("compare with what was held out"):
+        scores = course_scores(patient, prediction, last_day)
+        rows = course_metrics(scores)
+        run.write_csv("metrics.csv", rows)
+        run.log_metrics(rows)
+    comparison = None
+    if len(options) >= 2:
+        with run.stage("compare treatments"):
+            comparison = compare(
+                twin,
+                options,
+                decision_day=last_day,
+                horizon_days=last_day + settings.decision_horizon_days,
+                given=patient.regimen,
+                draws=settings.decision_draws,
+                outcome=model.size_quantity,
+                progress=True,
+            )
+            run.log_options(comparison)
+    origin = provenance(config, seed, patient)
+    results = common_results(patient, posterior, rows, origin) | {
+        "scores": scores,
+        "options": None if comparison is None else comparison.rows(),
+    }
+    with run.stage("write the report"):
+        report = course_report(
+            patient,
+            posterior,
+            prediction,
+            title=title,
+            last_day=last_day,
+            scores=scores,
+            metrics=rows,
+            comparison=comparison,
+            options=options,
+            provenance=origin,
+            seconds=dict(run.seconds),
+        )
+        write_report(report, run.folder / "report.html")
+    run.write_json("results.json", results | {"seconds": run.seconds})
+    return results

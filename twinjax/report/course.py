@@ -1,0 +1,139 @@
+"""The report of a patient without images: fit, forecast, how good it was, and treatment options."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twinjax.calibration import Posterior
+from twinjax.patient import ClinicalCourse
+from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
+from twinjax.report.report import KeyFigure, PatientReport, Section, Table
+from twinjax.report.section import calibration_section, options_section, timing_section, words
+from twinjax.report.style import quantity_label
+from twinjax.report.table import interval_text, metrics_table, posterior_warnings
+from twinjax.treatment import Regimen
+from twinjax.twin import Comparison, CourseForecast
+
+LIMITATIONS = (
+    "Research software: not a medical device, and not for decisions about a patient.",
+    "The model has no space: it says how much tumour there is, not where.",
+    "Sensitivities of treatments that this patient has not had are population values.",
+)
+
+
+def course_report(
+    patient: ClinicalCourse,
+    posterior: Posterior,
+    prediction: CourseForecast,
+    *,
+    title: str,
+    last_day: float,
+    scores: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
+    comparison: Comparison | None,
+    options: Mapping[str, Regimen],
+    provenance: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> PatientReport:
+    """The report of a calibration up to `last_day` and its forecast.
+
+    **Arguments:** `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
+    `last_day`, or None; `seconds` per stage.
+    """
+    held = [score for score in scores if score["held_out"]]
+    summary, key_figures = _summary(posterior, prediction, last_day, held, comparison)
+    warnings = posterior_warnings(posterior)
+    if prediction.failed_draws:
+        warnings.append(f"{prediction.failed_draws} forecasts failed in the solver and were left out.")
+    sections = [_forecast_section(patient, prediction, last_day)]
+    if metrics:
+        sections.append(_accuracy_section(held, metrics))
+    sections.append(
+        calibration_section(
+            posterior,
+            "What the measurements say about the parameters. A parameter whose posterior is as wide as its prior has "
+            "not been informed by this patient.",
+            truth={name: value for name, value in patient.truth.items() if name in posterior.names} or None,
+        )
+    )
+    if comparison is not None:
+        sections.append(options_section(comparison, options))
+    sections.append(timing_section(seconds))
+    return PatientReport(
+        title=title,
+        patient_id=patient.patient_id,
+        synthetic=patient.source == "synthetic",
+        summary=summary,
+        key_figures=key_figures,
+        warnings=warnings,
+        sections=sections,
+        provenance=provenance,
+        limitations=LIMITATIONS,
+    )
+
+
+def _summary(posterior, prediction, last_day, held, comparison) -> tuple[list[str], list[KeyFigure]]:
+    horizon = float(prediction.times[-1])
+    summary = [
+        f"A model without space was calibrated to the measurements up to day {last_day:g} by "
+        f"{posterior.diagnostics['method']}; the calibration is {posterior.diagnostics['verdict']}."
+    ]
+    key_figures = []
+    for name in prediction.noise:
+        label, _, _ = quantity_label(name)
+        expected = interval_text(prediction.measured(name)[:, -1], name)
+        summary.append(f"{label} on day {horizon:g}, under the treatment as planned: {expected}.")
+        value, _, note = expected.removesuffix(")").partition(" (")
+        key_figures.append(KeyFigure(f"{label}, day {horizon:g}", value, note))
+    if held:
+        inside = sum(score["in_interval"] for score in held)
+        summary.append(f"{inside} of {len(held)} held-out measurements lay inside their 90 % interval.")
+        key_figures.append(KeyFigure("Held out, in interval", f"{inside} of {len(held)}", "target 90 %"))
+    if comparison is not None:
+        chance = comparison.probability_best[comparison.best]
+        summary.append(
+            f"From day {comparison.decision_day:g} on, {words(comparison.best)} leaves the lowest value on day "
+            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the "
+            f"{len(comparison.forecasts)} options compared."
+        )
+        key_figures.append(KeyFigure("Best option", words(comparison.best), f"in {100 * chance:.0f} % of draws"))
+    return summary, key_figures
+
+
+def _forecast_section(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Section:
+    observed = {
+        name: ObservedPoints(days.tolist(), values.tolist(), [day <= last_day for day in days.tolist()])
+        for name, (days, values) in patient.measurements.items()
+    }
+    figure = volume_curve(
+        prediction.times,
+        {name: prediction.measured(name) for name in prediction.noise},
+        observed=observed,
+        treatments=treatment_marks(patient.regimen),
+        forecast_start=last_day,
+    )
+    return Section(
+        "Forecast",
+        "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
+        "the parameters and the scatter of the measurement.",
+        [("Measurements and forecast.", figure)],
+    )
+
+
+def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
+    rows = []
+    for score in held:
+        label, unit, scale = quantity_label(score["quantity"])
+        measured, predicted, low, high = (
+            f"{scale * score[key]:.3g}" for key in ("measured", "predicted", "lower_90", "upper_90")
+        )
+        rows.append([score["day"], f"{label} ({unit})", measured, predicted, f"{low} to {high}", score["in_interval"]])
+    columns = ["day", "quantity", "measured", "forecast, median", "90 % interval", "inside"]
+    cells = [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
+    return Section(
+        "How good was it",
+        "The forecast of the held-out measurements, beside carrying the last value forward.",
+        tables=[
+            Table(columns, rows, "Held-out measurements."),
+            metrics_table(cells, "Accuracy at the held-out measurements."),
+        ],
+    )

@@ -1,0 +1,63 @@
+"""How near a forecast of measurements came, against carrying the last value forward."""
+
+from typing import Any
+
+import numpy as np
+
+from twinjax.patient import ClinicalCourse
+from twinjax.twin.accuracy import metric_row
+from twinjax.twin.course import CourseForecast
+
+
+def course_scores(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> list[dict[str, Any]]:
+    """One row per measurement that the forecast predicts: median, 90 % interval of a measurement, and errors.
+
+    Measurements after `last_day` are `held_out`; `last_value` is the last one up to that day.
+    """
+    scores = []
+    for name in prediction.noise:
+        days, values = patient.measurements[name]
+        known = values[days <= last_day]
+        for day, value in zip(days.tolist(), values.tolist(), strict=True):
+            if not prediction.times[0] <= day <= prediction.times[-1]:
+                continue
+            now, offset = prediction.at([day]), prediction.offset[name]
+            low, _, high = now.interval(name, measured=True)[:, 0].tolist()
+            predicted = float(now.interval(name)[1, 0])
+            scores.append(
+                {
+                    "quantity": name,
+                    "day": day,
+                    "held_out": day > last_day,
+                    "measured": value,
+                    "predicted": predicted,
+                    "lower_90": low,
+                    "upper_90": high,
+                    "in_interval": bool(low <= value <= high),
+                    "log_error": float(np.log((predicted + offset) / (value + offset))) if value + offset > 0 else None,
+                    "last_value": float(known[-1]) if known.size else None,
+                }
+            )
+    return scores
+
+
+def course_metrics(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The held-out measurements of `course_scores` summed up: one row per metric and quantity."""
+    held, rows = [score for score in scores if score["held_out"]], []
+    for name in dict.fromkeys(score["quantity"] for score in held):
+        of_it = [score for score in held if score["quantity"] == name]
+        error = [100 * abs(s["predicted"] - s["measured"]) / s["measured"] for s in of_it if s["measured"] > 0]
+        carried = [
+            100 * abs(s["last_value"] - s["measured"]) / s["measured"]
+            for s in of_it
+            if s["measured"] > 0 and s["last_value"] is not None
+        ]
+        if error:
+            rows.append(metric_row(f"median error of {name}", float(np.median(error)), "%", len(error)))
+        if carried:
+            label = f"median error of {name}, last value carried forward"
+            rows.append(metric_row(label, float(np.median(carried)), "%", len(carried)))
+    if held:
+        share = 100 * float(np.mean([score["in_interval"] for score in held]))
+        rows.append(metric_row("90 % interval covers held-out measurements", share, "%", len(held), target=90.0))
+    return rows
