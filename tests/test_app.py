@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from twinjax.app import _settings, _without_places, main
+from twinjax.app import _without_places, main, settings_of
 from twinjax.core.config import conf_dir, load_named
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
@@ -133,7 +133,7 @@ def test_bad_setting_is_refused_at_the_door(refused, argument, words):
 @pytest.mark.parametrize("name", ["gliomasolver_case", "predict_gbm", "sbtc_001"])
 def test_patients_with_one_scan_bring_settings_that_fit(name):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = _settings(compose("config", [f"patient={name}"]))
+        settings = settings_of(compose("config", [f"patient={name}"]))
     model = UntimedFisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
     settings.check([0.0], model, load_named("prior", "glioblastoma_single_scan"))
     assert (settings.margin_mm, settings.max_step, settings.until_day, list(settings.options)) == (32, 0.025, None, [])

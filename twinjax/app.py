@@ -69,8 +69,8 @@ def run(config: DictConfig) -> dict:
     _persistent_cache(jax)
     folder = Path(HydraConfig.get().runtime.output_dir)
     # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
-    settings = _settings(config)
-    model = _model(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
+    settings = settings_of(config)
+    model = model_of(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described = instantiate(config.patient, where="patient")
     scanned, virtual = isinstance(described, VirtualPatient), hasattr(described, "visit_days")
@@ -98,7 +98,7 @@ def run(config: DictConfig) -> dict:
         assert isinstance(model, AbstractLumpedModel)
         results = run_course(job, patient, model, **common, title=config.title)
     else:
-        model = _model(config, patient.brain_mask)
+        model = model_of(config, patient.brain_mask)
         single = len(patient.visits) == 1
         work = run_single_scan if single else partial(run_longitudinal, title=config.title)
         results = work(job, patient, model, **common)
@@ -107,7 +107,7 @@ def run(config: DictConfig) -> dict:
     return results
 
 
-def _settings(config: DictConfig):
+def settings_of(config: DictConfig):
     """The settings of the job, checked; days since baseline."""
     from twinjax.job import JobSettings
 
@@ -123,7 +123,7 @@ def _settings(config: DictConfig):
         raise InputError(f"calibration, forecast, decision: {error}; see conf/config.yaml for their keys") from error
 
 
-def _model(config: DictConfig, domain):
+def model_of(config: DictConfig, domain):
     """The model of the configuration, on `domain` if it has space."""
     from twinjax.model import AbstractLumpedModel
 

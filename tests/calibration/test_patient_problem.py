@@ -83,6 +83,24 @@ def test_the_data_are_those_of_the_scans():
     assert volume == pytest.approx(VISITS[1].scan.whole_tumor.sum() * EDGE**3, rel=0.01)
 
 
+def test_laboratory_values_that_the_model_predicts_are_data():
+    """Here the volume of all cells, the whole of what `FisherKPP` names; testosterone says nothing to it."""
+    volume = 3.5e4
+    laboratory = {"cell_volume_mm3": volume, "testosterone_nmol_l": 14.0}
+    problem = longitudinal_problem(
+        patient([VISITS[0], Visit(30.0, VISITS[1].scan, laboratory)]), MODEL, default_prior()
+    )
+    (datum,) = (d for d in problem.data if d.observation not in ("core", "whole_tumor", "cell_density"))
+    assert (datum.day, datum.observation) == (30.0, "cell_volume_mm3")
+    z = jnp.zeros(problem.dimension)
+    expected, success = problem.predictions(z)
+    assert bool(success)
+    cells = float(problem.simulate(z).states[-1].sum()) * MODEL.domain.voxel_volume
+    position = problem.data.index(datum)
+    np.testing.assert_allclose(expected[position].loc, np.log(cells), rtol=1e-6)
+    np.testing.assert_allclose(datum.values, np.log(volume), rtol=1e-6)
+
+
 def test_at_the_truth_the_residuals_are_small():
     """Voxels of 4 mm stand for scans of 2 mm: a mean residual of less than its stated deviation."""
     problem = longitudinal_problem(

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 
 import diffrax
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
@@ -13,7 +15,7 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.features import cellularity_from_adc
 from twinjax.model import AbstractSpatialModel, ContourProfile
-from twinjax.observation import CellDensityObservation, SegmentationObservation
+from twinjax.observation import CellDensityObservation, QuantityObservation, SegmentationObservation
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
 
@@ -38,10 +40,10 @@ def longitudinal_problem(
     """All visits of `patient` as data for `model`; give `patient.until(day)` to hold visits out.
 
     The initial condition is drawn through the baseline's contours (`ContourProfile`), so that the baseline's
-    segmentation is not used again as data; its ADC is. Later visits give core, whole tumour and ADC. Parameters
-    of the prior that this patient cannot have (a drug that was not given, ADC that was not measured) are left
-    out. Only a box of `margin_mm` around all visible tumour is solved; `InverseProblem.edge_density` tells
-    whether that was enough.
+    segmentation is not used again as data; its ADC is. Later visits give core, whole tumour and ADC, and every visit
+    its laboratory values, as far as the model predicts them. Parameters of the prior that this patient cannot have (a
+    drug that was not given, ADC that was not measured) are left out. Of a model that is `local` only a box of
+    `margin_mm` around all visible tumour is solved; `InverseProblem.edge_density` tells whether that was enough.
 
     Raises `InputError` for fewer than two visits, or an empty core at baseline.
     """
@@ -74,6 +76,8 @@ def longitudinal_problem(
         data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
         data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
     data += _density_data(patient, domain)
+    laboratory, measured = _laboratory_data(patient, model)
+    observations, data = observations | laboratory, data + measured
     used = {datum.observation for datum in data}
     observations = {name: observation for name, observation in observations.items() if name in used}
     prior = applicable(prior, patient.regimen, observations)
@@ -91,6 +95,22 @@ def longitudinal_problem(
         max_step=max_step,
         box=box,
     )
+
+
+def _laboratory_data(patient: PatientData, model: AbstractSpatialModel):
+    """Observations and data of the laboratory values (`Visit.measurements`) that the model predicts."""
+    names = {name for visit in patient.visits for name in visit.measurements}
+    predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.zeros(model.domain.shape))))
+    if others := sorted(names - set(predicted)):
+        log.info("  left out, as the model does not predict it: %s", ", ".join(others))
+    observations = {name: QuantityObservation(name) for name in sorted(names & set(predicted))}
+    data = [
+        Datum(visit.day, name, observation.transform(visit.measurements[name]))
+        for visit in patient.visits
+        for name, observation in observations.items()
+        if name in visit.measurements
+    ]
+    return observations, data
 
 
 def applicable(prior: Prior, regimen: Regimen, observations) -> Prior:

@@ -88,6 +88,16 @@ class Prior:
             made.append(Parameter(name, distribution(entry["distribution"], name), where, entry.get("unit", "")))
         self.parameters = tuple(made)
 
+    # A prior is a static part of a problem: patients with the same one share the compiled programs.
+    def __eq__(self, other):
+        return isinstance(other, Prior) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def _key(self):
+        return tuple((p.name, id(p.distribution), p.where, p.unit) for p in self.parameters)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(parameter.name for parameter in self.parameters)
