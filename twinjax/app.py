@@ -148,7 +148,7 @@ def _scanned(job, config: DictConfig, described):
         pipeline.process(job.folder / "raw", job.folder / "processed")
         read = PatientData(described.patient_id, job.folder / "processed")
         return PatientData.from_visits(
-            read.patient_id, read.visits, read.regimen, read.brain_mask, truth, source="synthetic"
+            read.patient_id, read.visits, read.regimen, read.brain_mask, truth.spatial(), source="synthetic"
         )
 
 

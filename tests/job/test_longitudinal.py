@@ -50,7 +50,7 @@ def job(tmp_path_factory):
     ImagingPipeline(["T1", "T1CE", "T2", "FLAIR"]).process(folder / "raw", folder / "processed")
     read = PatientData("virtual_small", folder / "processed")
     patient = PatientData.from_visits(
-        read.patient_id, read.visits, read.regimen, read.brain_mask, truth, source="synthetic"
+        read.patient_id, read.visits, read.regimen, read.brain_mask, truth.spatial(), source="synthetic"
     )
     run = Run(folder / "output", stages=5)
     results = run_longitudinal(

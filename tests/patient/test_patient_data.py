@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from twinjax.core.errors import InputError
+from twinjax.domain import Domain
 from twinjax.imaging.nifti import write_nifti
 from twinjax.imaging.scan import Scan
 from twinjax.patient import PatientData, Visit, load_folder
+from twinjax.patient.truth import SpatialTruth
 from twinjax.treatment import Radiotherapy, Regimen
 
 SHAPE = (6, 7, 5)
@@ -73,9 +75,12 @@ def test_without_tissue_maps_the_brain_mask_is_white_matter_with_a_warning(caplo
     assert np.asarray(domain.white_matter).all() and not np.asarray(domain.grey_matter).any()
 
 
+TRUTH = SpatialTruth((0.0,), np.zeros((1, *SHAPE)), Domain(np.ones(SHAPE), (1.0,) * 3), {}, {"diffusivity": 0.1})
+
+
 def test_source_follows_the_truth_and_the_repr_keeps_the_name():
     assert patient().source == "real"
-    assert patient(truth={"diffusivity": 0.1}).source == "synthetic"
+    assert patient(truth=TRUTH).source == "synthetic"
     assert patient(source="synthetic").source == "synthetic"
     assert "synthetic_1" not in repr(patient())
     with pytest.raises(InputError, match="source must be"):
@@ -84,7 +89,7 @@ def test_source_follows_the_truth_and_the_repr_keeps_the_name():
 
 def test_until_knows_nothing_of_later():
     recurrence = np.zeros(SHAPE, bool)
-    whole = patient(extras={"recurrence": recurrence}, truth={"diffusivity": 0.1})
+    whole = patient(extras={"recurrence": recurrence}, truth=TRUTH)
     early = whole.until(30)
     assert early.days.tolist() == [0, 30]
     # The dose on the day of the last scan is given after it.

@@ -63,7 +63,7 @@ def test_visits_within_the_forecast_are_scored_and_later_ones_held_out(posterior
 def test_a_synthetic_patient_is_scored_against_the_truth_too(posterior):
     forecast = bar.prediction(CORE, WHOLE)
     forecast = replace(forecast, density_mean=TRUTH.density[1:])
-    scores = accuracy.forecast_scores(patient(truth=TRUTH), forecast, posterior, last_day=0.0)
+    scores = accuracy.forecast_scores(patient(truth=TRUTH.spatial()), forecast, posterior, last_day=0.0)
     assert [s["reference"] for s in scores] == ["segmentation", "truth"] * 2
     # Visible from 0.6 (core) and 0.25 (oedema): what is 0.2 dense is not seen.
     assert scores[1]["core_volume_mm3"] == scores[1]["whole_tumor_volume_mm3"] == 10 * VOXELS * 8
@@ -138,12 +138,12 @@ def test_a_target_is_a_bound_from_one_side(value, sign, bound, met):
 
 
 def test_the_true_volume_is_known_between_visits_but_not_after_them():
-    volume = accuracy.true_volume(TRUTH, "core", np.array([0.0, 2.0, 4.0, 8.0, 9.0]))
+    volume = accuracy.true_volume(TRUTH.spatial(), "core", np.array([0.0, 2.0, 4.0, 8.0, 9.0]))
     np.testing.assert_allclose(volume[:4], np.array([6, 8, 10, 16]) * VOXELS * 8)
     assert np.isnan(volume[4])
 
 
 def test_true_parameters_are_those_that_were_calibrated(posterior):
     assert accuracy.true_parameters(patient(), posterior) is None
-    found = accuracy.true_parameters(patient(truth=TRUTH), posterior)
+    found = accuracy.true_parameters(patient(truth=TRUTH.spatial()), posterior)
     assert found == {"diffusivity": 0.11, "proliferation_rate": 0.07}

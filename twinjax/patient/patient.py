@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from twinjax.imaging.scan import Scan
 from twinjax.patient.folder import read_visits
 from twinjax.patient.reading import inside, require_folder
 from twinjax.patient.treatment_table import read_treatment_csv
+from twinjax.patient.truth import SpatialTruth
 from twinjax.patient.visit import Visit, check_order
 from twinjax.treatment import Regimen
 
@@ -33,7 +33,7 @@ class PatientData:
     - `brain_mask`: the tissue as a `Domain` on the grid of the visits.
     - `source`: `"real"` or `"synthetic"`.
     - `extras`: (X, Y, Z) arrays for scoring, never for fitting: `recurrence`, `standard_plan`.
-    - `truth`: what a synthetic patient was made with, None for a real one.
+    - `truth`: what a forecast of a synthetic patient is scored against, None for a real one.
 
     **Arguments:** `imaging_dir` as `twinjax.patient.folder` describes it; `treatment_file` as
     `twinjax.patient.treatment_table` does (default: `treatment.csv` in `imaging_dir`, where there is one);
@@ -47,7 +47,7 @@ class PatientData:
     brain_mask: Domain
     source: str
     extras: dict[str, np.ndarray]
-    truth: Any
+    truth: SpatialTruth | None
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class PatientData:
         visits: Iterable[Visit],
         regimen: Regimen | None = None,
         brain_mask: Domain | None = None,
-        truth: Any = None,
+        truth: SpatialTruth | None = None,
         *,
         source: str | None = None,
         extras: Mapping[str, np.ndarray] | None = None,

@@ -19,6 +19,7 @@ from twinjax.imaging.template import brain_template
 from twinjax.model import FisherKPP, PointSeed
 from twinjax.patient.synthesis import SyntheticScan, Visibility, smooth_texture, synthesise_scan
 from twinjax.patient.treatment_table import write_treatment_csv
+from twinjax.patient.truth import SpatialTruth
 from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
@@ -132,6 +133,25 @@ class VirtualTruth:
     def segmentation(self, visit: int) -> np.ndarray:
         """(X, Y, Z) int8 labels of `twinjax.imaging.labels` at the `visit`-th visit, on `domain`."""
         return self.config.visibility.segmentation(self.density[visit], self.peak_density[visit])
+
+    def spatial(self) -> SpatialTruth:
+        """What forecasts are scored against."""
+        record = self.config.parameters()
+        parameters = {
+            "diffusivity": record["diffusivity"],
+            "proliferation_rate": record["proliferation_rate"],
+            "radiotherapy_alpha": record["sensitivities"].get("radiotherapy", {}).get("alpha"),
+            "temozolomide_sensitivity": record["sensitivities"].get("temozolomide", {}).get("sensitivity"),
+            "core_threshold": record["visibility"]["core"],
+            "oedema_threshold": record["visibility"]["oedema"],
+        }
+        return SpatialTruth(
+            tuple(float(day) for day in self.config.visit_days),
+            self.density,
+            self.domain,
+            self.config.visibility.levels,
+            {name: value for name, value in parameters.items() if value is not None},
+        )
 
     def scan(self, visit: int, head: Domain, texture: np.ndarray) -> SyntheticScan:
         """The synthetic images of the `visit`-th visit; `head` and `texture` as in `synthesise_scan`."""

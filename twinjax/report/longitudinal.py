@@ -10,7 +10,6 @@ from twinjax.calibration import Posterior
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
-from twinjax.patient.virtual import VirtualTruth
 from twinjax.report.anatomy import density_maps, scan_overview
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.report import KeyFigure, PatientReport, Section
@@ -176,7 +175,7 @@ def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) 
         values = [volume_mm3(getattr(visit.scan, region), visit.scan.affine) for visit in patient.visits]
         observed[name] = ObservedPoints(days, values, used)
     truth = None
-    if isinstance(patient.truth, VirtualTruth):
+    if patient.truth is not None:
         truth = {name: true_volume(patient.truth, region, prediction.times) for name, region in names.items()}
     return volume_curve(
         prediction.times,
@@ -190,8 +189,8 @@ def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) 
 
 def _true_densities(patient: PatientData, prediction: Forecast, days: Sequence[float]) -> np.ndarray | None:
     """(days, X, Y, Z) true densities of a synthetic patient, NaN on days without a visit."""
-    if not isinstance(patient.truth, VirtualTruth):
+    if patient.truth is None:
         return None
-    known = set(patient.truth.config.visit_days)
+    known = set(patient.truth.days)
     unknown = np.full(prediction.domain.shape, np.nan, np.float32)
     return np.stack([true_density(patient.truth, d, prediction.domain) if d in known else unknown for d in days])

@@ -11,7 +11,7 @@ from twinjax.domain import Domain
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS, Scan
 from twinjax.patient import PatientData, Visit
-from twinjax.patient.virtual import VirtualTruth
+from twinjax.patient.truth import SpatialTruth
 from twinjax.twin import metric
 from twinjax.twin.forecast import Forecast
 
@@ -43,13 +43,13 @@ def forecast_scores(
             continue
         now = prediction.at([visit.day])
         references = {"segmentation": segmented_regions(visit.scan, domain)}
-        if isinstance(truth, VirtualTruth):
+        if truth is not None:
             density = true_density(truth, visit.day, domain)
-            references["truth"] = {region: density >= level for region, level in truth.config.visibility.levels.items()}
+            references["truth"] = {region: density >= level for region, level in truth.levels.items()}
         for reference, masks in references.items():
             scores.append({"day": visit.day, "held_out": visit.day > last_day, "reference": reference})
             scores[-1] |= region_scores(now, masks)
-        if isinstance(truth, VirtualTruth):
+        if truth is not None:
             near = (density > 0.02) | (now.density_mean[0] > 0.02)
             scores[-1]["density_concordance"] = metric.concordance(now.density_mean[0][near], density[near])
         scores[-1] |= _density_coverage(visit, now, posterior, adc_min)
@@ -131,32 +131,22 @@ def metric_row(
     return {"metric": name, "value": value, "unit": unit, "target": bound, "met": met, "n": count}
 
 
-def true_density(truth: VirtualTruth, day: float, domain: Domain) -> np.ndarray:
+def true_density(truth: SpatialTruth, day: float, domain: Domain) -> np.ndarray:
     """The cell density of a synthetic patient on the day of a visit, on `domain`."""
-    position = truth.config.visit_days.index(round(day))
-    return domain.from_grid(truth.density[position], truth.domain.affine)
+    return domain.from_grid(truth.density[truth.days.index(float(day))], truth.domain.affine)
 
 
-def true_volume(truth: VirtualTruth, region: str, times) -> np.ndarray:
+def true_volume(truth: SpatialTruth, region: str, times) -> np.ndarray:
     """The visible volume (mm³) of a region at `times`: straight lines between visits, NaN after the last."""
-    volumes = (truth.density >= truth.config.visibility.levels[region]).sum(axis=(1, 2, 3)) * truth.domain.voxel_volume
-    return np.interp(times, truth.config.visit_days, volumes, right=np.nan)
+    volumes = (truth.density >= truth.levels[region]).sum(axis=(1, 2, 3)) * truth.domain.voxel_volume
+    return np.interp(times, truth.days, volumes, right=np.nan)
 
 
 def true_parameters(patient: PatientData, posterior: Posterior) -> dict[str, float] | None:
     """The truth of a synthetic patient for those calibrated parameters that have one; None for a real patient."""
-    if not isinstance(patient.truth, VirtualTruth):
+    if patient.truth is None:
         return None
-    record = patient.truth.config.parameters()
-    values = {
-        "diffusivity": record["diffusivity"],
-        "proliferation_rate": record["proliferation_rate"],
-        "radiotherapy_alpha": record["sensitivities"].get("radiotherapy", {}).get("alpha"),
-        "temozolomide_sensitivity": record["sensitivities"].get("temozolomide", {}).get("sensitivity"),
-        "core_threshold": record["visibility"]["core"],
-        "oedema_threshold": record["visibility"]["oedema"],
-    }
-    return {name: values[name] for name in posterior.names if values.get(name) is not None}
+    return {name: patient.truth.parameters[name] for name in posterior.names if name in patient.truth.parameters}
 
 
 def _density_coverage(visit: Visit, now: Forecast, posterior: Posterior, adc_min: float | None) -> dict[str, float]:
