@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test validate check format bench clean
+.PHONY: demo test validate verify check format bench clean
 
 demo: .venv/.imaging
 	$(BIN)/twinjax
@@ -17,6 +17,10 @@ test: .venv/.dev
 
 validate: .venv/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+# Every published and closed-form value, expected and obtained, in one table.
+verify: .venv/.dev
+	$(BIN)/python experiments/verification/table.py
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
 """Coverage over virtual patients: does a forecast hold what it says, for every cancer type?
 
-    python experiments/virtual_patients/run.py [model ...] [--patients 20] [--output outputs/virtual_patients]
+    python experiments/virtual_patients/run.py model ... [--patients 20] [--output outputs/virtual_patients]
 
 For each model, patients are drawn from the model's own prior, measured with noise, calibrated up to
 `calibration.until_day` and forecast, as the main job does with `conf/model/<model>.yaml`. Prints one row a model and
 writes one line a patient to `<output>/<model>.csv`; patients that are there already are not done again. All synthetic.
 
-A model without space is measured by the noise of `conf/patient/virtual_<model>.yaml` and drawn from the whole prior:
-90 % intervals must then hold 90 % of the truth.
+A model without space is drawn from the whole prior: 90 % intervals must then hold 90 % of the truth. A spatial patient
+has the organ, tumour and noise of `conf/patient/virtual_<model>.yaml`; each parameter that lives in the model or the
+treatment is drawn with `SPATIAL_SPREAD` of its prior's width about the patient's own truth, as the tumour must fit the
+organ. Its truth is solved on another grid than the fit's, so that errors of the grid count.
 """
 
 import argparse
@@ -23,21 +25,26 @@ from hydra import compose, initialize_config_dir
 from tqdm import tqdm
 
 from twinjax.app import model_of, settings_of
-from twinjax.calibration import Tumor, course_problem
+from twinjax.calibration import Tumor, coarse_and_fine, course_problem, longitudinal_problem
 from twinjax.core.config import conf_dir, instantiate
 from twinjax.core.errors import SolverError
+from twinjax.imaging.features import volume_mm3
+from twinjax.imaging.scan import REGIONS
 from twinjax.model import InitialSize
 from twinjax.patient import VirtualCourse
-from twinjax.twin import CourseForecast, DigitalTwin
+from twinjax.twin import CourseForecast, DigitalTwin, Forecast
+from twinjax.twin.accuracy import forecast_scores
 from twinjax.twin.course_accuracy import course_scores
 
+# Width, in that of the prior, from which parameters of a spatial patient are drawn.
+SPATIAL_SPREAD = 0.3
 # Draws whose tumour leaves this range of its size at the start, within the schedule, are no patients: drawn again.
 SMALLEST_RATIO, LARGEST_RATIO = 1e-4, 1e4
 
 
-def lumped(config, model, number: int) -> dict:
+def lumped(config, number: int) -> dict:
     """One virtual patient of a model without space: errors and coverage."""
-    settings = settings_of(config)
+    settings, model = settings_of(config), model_of(config, None)
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described, prior = drawn(instantiate(config.patient, where="patient"), parts["prior"], number)
     patient = described.generate()
@@ -61,6 +68,72 @@ def lumped(config, model, number: int) -> dict:
         "median_error_percent": median_error(held, "predicted"),
         "last_value_error_percent": median_error(held, "last_value"),
     }
+
+
+def spatial(config, number: int) -> dict:
+    """One virtual patient with scans: overlap, errors and coverage at the held-out visits."""
+    settings = settings_of(config)
+    parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
+    patient = organ_drawn(instantiate(config.patient, where="patient"), parts["prior"], number).generate()
+    last_day = settings.last_calibrated_day(patient.days.tolist())
+
+    def problem(model):
+        options = {"margin_mm": settings.margin_mm, "correlation_length_mm": settings.correlation_length_mm}
+        steps = {"solver": parts["solver"], "max_step": settings.max_step}
+        return longitudinal_problem(patient.until(last_day), model, parts["prior"], **options, **steps)
+
+    model = model_of(config, patient.brain_mask)
+    coarse, fine = coarse_and_fine(problem, model, settings.resolution_mm)
+    posterior = parts["calibrator"].fit(coarse, key=jax.random.key(number)).attach(fine)
+    twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
+    days = patient.days[patient.days > 0].tolist()
+    prediction = twin.predict(days[-1], days, regimen=patient.regimen, draws=settings.draws)
+    assert isinstance(prediction, Forecast)
+    held = [s for s in forecast_scores(patient, prediction, posterior, last_day) if s["held_out"]]
+    true = [score for score in held if score["reference"] == "truth"]
+    intervals, truth = posterior.credible_interval(0.9), patient.truth.parameters
+    inside = [intervals[name][0] <= truth[name] <= intervals[name][1] for name in posterior.names if name in truth]
+    covered = [score[f"{region}_in_interval"] for score in true for region in REGIONS]
+    return {
+        "patient": number,
+        "converged": posterior.diagnostics["converged"],
+        "measurements": len(covered),
+        "measurements_covered": sum(covered),
+        "parameters": len(inside),
+        "parameters_covered": sum(inside),
+        "median_error_percent": 100 * float(np.median([abs(s["whole_tumor_volume_error"]) for s in true])),
+        "last_value_error_percent": last_volume_error(patient, last_day, true),
+        "dice": float(np.mean([score["whole_tumor_dice"] for score in true])),
+        "center_distance_mm": float(np.max([score["whole_tumor_center_distance_mm"] for score in true])),
+    }
+
+
+def last_volume_error(patient, last_day: float, scores) -> float:
+    """Of the last segmented volume carried forward, in per cent."""
+    scan = [visit.scan for visit in patient.visits if visit.day <= last_day][-1]
+    volume = volume_mm3(scan.whole_tumor, scan.affine)
+    return 100 * float(np.median([abs(volume / score["whole_tumor_volume_mm3"] - 1) for score in scores]))
+
+
+def organ_drawn(described, prior, number: int):
+    """The virtual organ with parameters, outline and noise of its own."""
+    whole = Tumor(described.model, described.regimen, InitialSize(1.0), {})
+    truth, rng = dict(described.truth), np.random.default_rng(number)
+    for parameter in prior.parameters:
+        lives = all(path.split(".")[0] in ("model", "regimen") for path in parameter.where)
+        if parameter.name not in truth or not lives:
+            continue
+        # Drawn in the whitened coordinate, about that of the config's own truth.
+        grid = np.linspace(-4, 4, 4001)
+        values = np.asarray(jax.vmap(parameter.from_standard_normal)(jnp.asarray(grid)))
+        center = float(np.interp(described.truth[parameter.name], values, grid))
+        value = float(np.interp(center + SPATIAL_SPREAD * rng.normal(), grid, values))
+        truth[parameter.name] = value
+        for path in parameter.where:
+            count = len(whole.leaves_at(path))
+            set_all = [jnp.asarray(value, float)] * count
+            whole = eqx.tree_at(lambda t, path=path: t.leaves_at(path), whole, set_all) if count else whole
+    return replace(described, model=whole.model, regimen=whole.regimen, truth=truth, seed=number + 1)
 
 
 def median_error(scores, key: str) -> float:
@@ -94,11 +167,12 @@ def run(name: str, patients: int, folder: Path) -> list[dict]:
     """All patients of a model, from the file as far as they are there."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", [f"model={name}"])
-    model, path = model_of(config, None), folder / f"{name}.csv"
+    without_space = isinstance(instantiate(config.patient, where="patient"), VirtualCourse)
+    path = folder / f"{name}.csv"
     rows = list(csv.DictReader(path.open())) if path.is_file() else []
     done = {int(row["patient"]) for row in rows}
     for number in tqdm([n for n in range(patients) if n not in done], desc=name):
-        rows.append(lumped(config, model, number))
+        rows.append(lumped(config, number) if without_space else spatial(config, number))
         with path.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, rows[0].keys())
             writer.writeheader()
@@ -121,6 +195,11 @@ def summary(name: str, rows: list[dict]) -> str:
     converged = sum(str(row["converged"]) == "True" for row in rows)
     cells = [name, len(rows), converged, share("measurements"), share("parameters")]
     cells += [middle("median_error_percent"), middle("last_value_error_percent")]
+    if "dice" in rows[0]:
+        dice, distance = ([float(row[key]) for row in rows] for key in ("dice", "center_distance_mm"))
+        cells += [f"{np.median(dice):.2f} (lowest {min(dice):.2f})", f"{np.median(distance):.1f} mm"]
+    else:
+        cells += ["", ""]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
