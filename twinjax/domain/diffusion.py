@@ -1,6 +1,7 @@
 """The no-flux diffusion operator div(D grad u) on a voxel mask."""
 
 import math
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -93,3 +94,19 @@ class DiffusionStep(eqx.Module):
     def second_order(self, u: Float[Array, " voxels"]) -> Float[Array, " voxels"]:
         """`u` after the duration, by Heun's method: u + L u + L² u / 2."""
         return heun_diffusion(self.faces, self.relative, u, self.strides)
+
+
+Operator = TypeVar("Operator", DiffusionOperator, DiffusionStep)
+
+
+def with_resistance(operator: Operator, resistance: Float[Array, "..."]) -> Operator:
+    """An operator of even diffusivity, with that of each voxel divided by its `resistance` (on the grid or flat).
+
+    The harmonic mean over a face is 2 / (sum of the two resistances).
+    """
+    flat, lead = resistance.reshape(-1), operator.strides[0]
+    faces = []
+    for face, stride in zip(operator.faces, operator.strides, strict=True):
+        above = jnp.concatenate([flat[stride:], jnp.ones(stride, flat.dtype)])
+        faces.append(face * jnp.pad(2 / (flat + above), (lead, 0)))
+    return eqx.tree_at(lambda o: o.faces, operator, tuple(faces))

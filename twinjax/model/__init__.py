@@ -13,4 +13,5 @@ from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReacti
 from twinjax.model.model import AbstractSpatialModel as AbstractSpatialModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel
 from twinjax.model.model import Forcing as Forcing
+from twinjax.model.triple_negative_breast import TripleNegativeBreast as TripleNegativeBreast
 from twinjax.model.untimed import UntimedFisherKPP as UntimedFisherKPP

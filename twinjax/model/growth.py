@@ -39,8 +39,8 @@ class LogisticGrowth(AbstractGrowth):
         exponent = rate * duration - log_kill
         before = jnp.cumsum(kills.log_kill) - kills.log_kill
         left = 1 - kills.elapsed / jnp.where(duration > 0, duration, 1.0)
-        after = jnp.exp(exponent * (1 - left)) * left * _relative_expm1(exponent * left)
-        shares = _relative_expm1(exponent) + jnp.sum(jnp.exp(-before) * jnp.expm1(-kills.log_kill) * after)
+        after = jnp.exp(exponent * (1 - left)) * left * relative_expm1(exponent * left)
+        shares = relative_expm1(exponent) + jnp.sum(jnp.exp(-before) * jnp.expm1(-kills.log_kill) * after)
         grown = u * jnp.exp(exponent - jnp.sum(kills.log_kill))
         return grown / (1 + rate * duration / capacity * shares * u)
 
@@ -59,11 +59,11 @@ class GompertzGrowth(AbstractGrowth):
         v = jnp.log(jnp.where(small, SMALLEST_DENSITY, u) / capacity)
         decay = jnp.exp(-rate * duration)
         jumps = jnp.sum(kills.log_kill * jnp.exp(-rate * (duration - kills.elapsed)))
-        later = capacity * jnp.exp(v * decay - log_kill * _relative_expm1(-rate * duration) - jumps)
+        later = capacity * jnp.exp(v * decay - log_kill * relative_expm1(-rate * duration) - jumps)
         return jnp.where(small, u * jnp.exp(-log_kill - jnp.sum(kills.log_kill)), later)
 
 
-def _relative_expm1(x):
+def relative_expm1(x):
     """(exp(x) - 1) / x, finite with its gradient at 0."""
     near = jnp.abs(x) < 1e-5
     safe = jnp.where(near, 1.0, x)
