@@ -360,7 +360,7 @@ def _element_load(spacing: tuple[float, ...]) -> np.ndarray:
 
 @lru_cache
 def _largest_eigenvalue(spacing: tuple[float, ...], poisson_ratio: float) -> float:
-    """A bound of the largest eigenvalue of the operator over its diagonal: that of one voxel, whatever the stiffness."""
+    """A bound of the largest eigenvalue of the operator over its diagonal: that of one voxel."""
     matrix = _element_stiffness(spacing, poisson_ratio)
     scale = 1 / np.sqrt(np.diag(matrix))
     return float(np.linalg.eigvalsh(scale[:, None] * matrix * scale)[-1])

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from twinjax.core.kills import Kills
 from twinjax.model.growth import relative_expm1
@@ -13,16 +13,7 @@ from twinjax.model.growth import relative_expm1
 NODES = 16
 
 
-def logistic_flow(
-    u: Array,
-    duration: ArrayLike,
-    rate: ArrayLike,
-    capacity: ArrayLike,
-    *,
-    log_kill: ArrayLike,
-    kills: Kills,
-    exposure: Array,
-) -> Array:
+def logistic_flow(u: Array, duration, rate, capacity, *, log_kill, kills: Kills, exposure: Array) -> Array:
     """The solution of du/dt = rate u (1 - u / capacity) - k(t) u after `duration` days.
 
     `log_kill` is spread evenly over the time and alike everywhere; of each of `kills`, in the order of their instants,
@@ -65,7 +56,9 @@ def _interpolated(function, x):
     angles = np.pi * (np.arange(NODES) + 0.5) / NODES
     to_coefficients = 2 / NODES * np.cos(np.outer(np.arange(NODES), angles))
     to_coefficients[0] /= 2
-    coefficients = jnp.asarray(to_coefficients, x.dtype) @ function(centre + half * jnp.asarray(np.cos(angles), x.dtype))
+    coefficients = jnp.asarray(to_coefficients, x.dtype) @ function(
+        centre + half * jnp.asarray(np.cos(angles), x.dtype)
+    )
     # Clenshaw's recurrence.
     scaled = (x - centre) / half
     following = last = jnp.zeros_like(x)

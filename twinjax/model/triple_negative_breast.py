@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
@@ -34,12 +33,12 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
     level of `checkpoint_blockade`, and delta the kill rate at full blockade: our own composition, even over the tumour.
 
     **Fields:** `diffusivity` D0 (mm²/day; 1e-6 to 1e-3), `mechanical_coupling` kappa (5), `proliferation_rate` rho
-    (1/day, a scalar or a field on the grid; 0 to 0.1), `carrying_capacity` K (1), `immune_kill_rate` delta (1/day; 0.02,
-    our own choice), `adipose_stiffness`, `fibroglandular_stiffness`, `tumor_stiffness` (kPa; 2, 4, 20), `domain`,
-    `mechanics_resolution_mm`: stresses are solved on voxels of about this edge (None: those of the domain), as they vary
-    over the size of the tumour. D0, rho and the drugs' kill rates: Christenson et al. 2025, npj Syst Biol Appl 11:53.
-    The domain's maps `adipose` and `fibroglandular` tell the tissue; without them all of it is fibroglandular. The state
-    is the cell density u on the grid, in [0, K].
+    (1/day, a scalar or a field on the grid; 0 to 0.1), `carrying_capacity` K (1), `immune_kill_rate` delta (1/day;
+    0.02, our own choice), `adipose_stiffness`, `fibroglandular_stiffness`, `tumor_stiffness` (kPa; 2, 4, 20), `domain`,
+    `mechanics_resolution_mm`: stresses are solved on voxels of about this edge (None: those of the domain), as they
+    vary over the size of the tumour; 4 is our own choice. D0, rho and the drugs' kill rates: Christenson et al. 2025,
+    npj Syst Biol Appl 11:53. The domain's maps `adipose` and `fibroglandular` tell the tissue; without them all of it
+    is fibroglandular. The state is the cell density u on the grid, in [0, K].
     """
 
     domain: Domain
@@ -205,4 +204,4 @@ def _block_mean(field: Float[Array, "*grid"], factors: tuple[int, ...]) -> Float
     """Means over blocks of voxels; a grid that is no multiple of a block is filled up with zeros."""
     field = jnp.pad(field, [(0, -n % f) for n, f in zip(field.shape, factors, strict=True)])
     split = [part for n, f in zip(field.shape, factors, strict=True) for part in (n // f, f)]
-    return field.reshape(split).mean(axis=tuple(np.arange(field.ndim) * 2 + 1))
+    return field.reshape(split).mean(axis=tuple(range(1, 2 * field.ndim, 2)))

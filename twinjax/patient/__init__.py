@@ -11,4 +11,5 @@ from twinjax.patient.treatment_table import read_treatment_csv as read_treatment
 from twinjax.patient.treatment_table import write_treatment_csv as write_treatment_csv
 from twinjax.patient.tumortwin import load_tumortwin as load_tumortwin
 from twinjax.patient.virtual_course import VirtualCourse as VirtualCourse
+from twinjax.patient.virtual_organ import VirtualOrgan as VirtualOrgan
 from twinjax.patient.visit import Visit as Visit

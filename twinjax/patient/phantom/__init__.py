@@ -1,0 +1,3 @@
+"""Organs of synthetic patients: one a file, each a function that makes a `Domain` with its maps."""
+
+from twinjax.patient.phantom.breast import breast as breast
