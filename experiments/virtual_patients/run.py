@@ -2,9 +2,10 @@
 
     python experiments/virtual_patients/run.py model ... [--patients 20] [--output outputs/virtual_patients]
 
-For each model, patients are drawn from the model's own prior, measured with noise, calibrated up to
-`calibration.until_day` and forecast, as the main job does with `conf/model/<model>.yaml`. Prints one row a model and
-writes one line a patient to `<output>/<model>.csv`; patients that are there already are not done again. All synthetic.
+For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
+measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
+`conf/model/<model>.yaml`, by the Laplace approximation. Prints one row a model and writes one line a patient to
+`<output>/<model>.csv`; patients that are there already are not done again. All synthetic.
 
 A model without space is drawn from the whole prior: 90 % intervals must then hold 90 % of the truth. A spatial patient
 has the organ, tumour and noise of `conf/patient/virtual_<model>.yaml`; each parameter that lives in the model or the
@@ -166,9 +167,12 @@ def drawn(described: VirtualCourse, prior, number: int):
 def run(name: str, patients: int, folder: Path) -> list[dict]:
     """All patients of a model, from the file as far as they are there."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("config", [f"model={name}"])
+        model, _, patient = name.partition(":")
+        config = compose(
+            "config", ["calibrator=laplace", f"model={model}", *([f"patient={patient}"] if patient else [])]
+        )
     without_space = isinstance(instantiate(config.patient, where="patient"), VirtualCourse)
-    path = folder / f"{name}.csv"
+    path = folder / f"{name.replace(':', '_')}.csv"
     rows = list(csv.DictReader(path.open())) if path.is_file() else []
     done = {int(row["patient"]) for row in rows}
     for number in tqdm([n for n in range(patients) if n not in done], desc=name):
@@ -205,7 +209,7 @@ def summary(name: str, rows: list[dict]) -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", help="names of conf/model")
+    parser.add_argument("models", nargs="+", help="names of conf/model, or model:patient")
     parser.add_argument("--patients", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("outputs/virtual_patients"))
     chosen = parser.parse_args(arguments)

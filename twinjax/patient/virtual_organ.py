@@ -134,7 +134,7 @@ class VirtualOrgan:
             Visit(day, self._scan(number, density[number], grid), self._measured(number, states))
             for number, day in enumerate(self.visit_days)
         ]
-        truth = SpatialTruth(self.visit_days, density, domain, dict(self.levels), dict(self.truth))
+        truth = SpatialTruth(tuple(self.visit_days), density, domain, dict(self.levels), dict(self.truth))
         return PatientData.from_visits(self.patient_id, visits, self.regimen, grid, truth)
 
     def initial_density(self) -> np.ndarray:

@@ -1,3 +1,4 @@
 """Organs of synthetic patients: one a file, each a function that makes a `Domain` with its maps."""
 
+from twinjax.patient.phantom.brain import brain as brain
 from twinjax.patient.phantom.breast import breast as breast
