@@ -20,7 +20,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from hydra import compose, initialize_config_dir
 from tqdm import tqdm
