@@ -3,7 +3,10 @@
 import numpy as np
 
 from twinjax.core.errors import InputError
+from twinjax.pharmacokinetics import BODY_SURFACE_AREA_M2, body_surface_dose
+from twinjax.treatment.checkpoint_blockade import CheckpointBlockade
 from twinjax.treatment.chemotherapy import Chemotherapy
+from twinjax.treatment.pharmacokinetic import PharmacokineticTherapy
 from twinjax.treatment.radiotherapy import Radiotherapy
 from twinjax.treatment.regimen import Regimen
 
@@ -15,19 +18,24 @@ def radiotherapy_course(
     *,
     weekdays_only: bool = True,
     start_weekday: int = 0,
+    interval_days: int = 1,
     **properties,
 ) -> Regimen:
-    """`fractions` of one size, daily, Monday to Friday unless told otherwise (`start_weekday` 0 is Monday).
+    """`fractions` of one size, Monday to Friday unless told otherwise (`start_weekday` 0 is Monday).
 
+    `interval_days` is the least time from one to the next: 1 daily, 2 every other day, put off over weekends.
     `properties` go to `Radiotherapy` (`alpha`, `alpha_beta_ratio`, `oxygen_enhancement_ratio`).
     """
     if fractions < 1:
         raise InputError(f"radiotherapy: fractions must be at least 1, got {fractions}")
+    if interval_days < 1:
+        raise InputError(f"radiotherapy: interval_days must be at least 1, got {interval_days}")
     days, day = [], 0
     while len(days) < fractions:
-        if not weekdays_only or (start_weekday + day) % 7 < 5:
+        given = not weekdays_only or (start_weekday + day) % 7 < 5
+        if given:
             days.append(start_day + day)
-        day += 1
+        day += interval_days if given else 1
     return Regimen([Radiotherapy(np.asarray(days, float), dose_per_fraction_gy, **properties)])
 
 
@@ -43,14 +51,53 @@ def chemotherapy_cycles(
 
     `properties` go to `Chemotherapy` (`drug`, `sensitivity`, `clearance_rate`, `reference_dose`).
     """
+    times, amounts = _cycle_doses("chemotherapy", start_day, cycles, cycle_length_days, days_in_cycle, doses)
+    return Regimen([Chemotherapy(times, amounts, **properties)])
+
+
+def pharmacokinetic_cycles(
+    start_day: float,
+    cycles: int,
+    cycle_length_days: float,
+    days_in_cycle: list[int],
+    doses_mg_m2: list[float],
+    *,
+    body_surface_area_m2: float = BODY_SURFACE_AREA_M2,
+    **properties,
+) -> Regimen:
+    """`cycles` of a drug with its pharmacokinetics; days and doses as in `chemotherapy_cycles`.
+
+    `properties` go to `PharmacokineticTherapy` (`drug`, `infusion_hours`, `effect`, `metabolite`, `pharmacokinetics`).
+    """
+    times, doses = _cycle_doses("drug", start_day, cycles, cycle_length_days, days_in_cycle, doses_mg_m2)
+    return Regimen([PharmacokineticTherapy(times, body_surface_dose(doses, body_surface_area_m2), **properties)])
+
+
+def checkpoint_blockade_cycles(
+    start_day: float,
+    cycles: int,
+    cycle_length_days: float,
+    dose_mg: float,
+    **properties,
+) -> Regimen:
+    """One dose of an antibody at the beginning of each of `cycles`.
+
+    `properties` go to `CheckpointBlockade` (`drug`, `infusion_hours`, `half_concentration`, `pharmacokinetics`).
+    """
+    times, doses = _cycle_doses("checkpoint blockade", start_day, cycles, cycle_length_days, [1], [dose_mg])
+    return Regimen([CheckpointBlockade(times, doses, **properties)])
+
+
+def _cycle_doses(what: str, start_day, cycles, cycle_length_days, days_in_cycle, doses):
+    """Days and doses, one of each per dose."""
     if cycles < 1:
-        raise InputError(f"chemotherapy: cycles must be at least 1, got {cycles}")
+        raise InputError(f"{what}: cycles must be at least 1, got {cycles}")
     per_cycle = [doses[0]] * cycles if len(doses) == 1 else list(doses)
     if len(per_cycle) != cycles:
-        raise InputError(f"chemotherapy: {cycles} cycles but {len(per_cycle)} doses; give one dose per cycle or one")
+        raise InputError(f"{what}: {cycles} cycles but {len(per_cycle)} doses; give one dose per cycle or one")
     times = [start_day + c * cycle_length_days + d - 1 for c in range(cycles) for d in days_in_cycle]
     amounts = [dose for dose in per_cycle for _ in days_in_cycle]
-    return Regimen([Chemotherapy(np.asarray(times, float), np.asarray(amounts, float), **properties)])
+    return np.asarray(times, float), np.asarray(amounts, float)
 
 
 def protocol(parts: list[Regimen], *, start_day: float = 0.0, description: str = "") -> Regimen:

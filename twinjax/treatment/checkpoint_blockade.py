@@ -1,0 +1,93 @@
+"""Antibodies against PD-1 or PD-L1: the fraction of the target that they hold."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from twinjax.pharmacokinetics import AbstractPharmacokinetics, Dosing, HillEffect
+from twinjax.treatment.pharmacokinetic import pharmacokinetics_of
+from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses
+
+
+class CheckpointBlockade(AbstractModulatingTreatment):
+    """level(t) = C / (C + EC50): the occupancy of the checkpoint by the antibody at its concentration in plasma.
+
+    **Fields:** `times` (days), `doses` (mg), `durations` (days of infusion; `infusion_hours` when it is made),
+    `pharmacokinetics` (None when it is made: `conf/pharmacokinetics/<drug>.yaml`), `half_concentration` EC50 (mg/L),
+    `drug`, `action` ("checkpoint_blockade"; static).
+
+    The default EC50 of 1 mg/L is our own choice: troughs in practice lie at tens of mg/L and saturate the target.
+    """
+
+    times: Float[Array, " doses"]
+    doses: Float[Array, " doses"]
+    durations: Float[Array, " doses"]
+    pharmacokinetics: AbstractPharmacokinetics
+    half_concentration: Float[Array, ""]
+    drug: str = eqx.field(static=True)
+    action: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        times,
+        doses,
+        *,
+        drug: str,
+        infusion_hours: ArrayLike | list = 0.5,
+        pharmacokinetics: AbstractPharmacokinetics | None = None,
+        half_concentration: ArrayLike = 1.0,
+    ):
+        self.times, self.doses = check_doses(times, doses, f"checkpoint blockade ({drug})")
+        self.durations = Dosing(self.times, self.doses, jnp.asarray(infusion_hours, float) / 24).durations
+        self.pharmacokinetics = pharmacokinetics_of(drug, pharmacokinetics)
+        self.half_concentration = jnp.asarray(half_concentration, float)
+        self.drug = drug
+        self.action = "checkpoint_blockade"
+
+    @property
+    def dosing(self) -> Dosing:
+        """The doses as the pharmacokinetics take them."""
+        return Dosing(self.times, self.doses, self.durations)
+
+    @property
+    def occupancy(self) -> HillEffect:
+        """Concentration (mg/L) to the fraction of the checkpoint that is held."""
+        return HillEffect(1.0, self.half_concentration)
+
+    def concentration(self, t) -> Array:
+        """In plasma, mg/L, at days `t` of any shape."""
+        return self.pharmacokinetics.concentration(self.dosing, t)
+
+    def level(self, t):
+        return self.occupancy.rate(self.concentration(t))
+
+    def mean_level(self, t0, t1):
+        held, _ = self.occupancy.integrals(self.pharmacokinetics, self.dosing, t0, t1)
+        some = t1 > t0
+        return jnp.where(some, held.sum() / jnp.where(some, t1 - t0, 1.0), self.level(t0))
+
+    @property
+    def name(self):
+        return self.drug
+
+    def on(self, domain):
+        return self
+
+    def burden(self):
+        return {"doses": self.times.size, "total_dose_mg": float(self.doses.sum())}
+
+    def select(self, keep):
+        return self._replaced(self.times[keep], self.doses[keep], self.durations[keep])
+
+    def shifted(self, days):
+        return self._replaced(self.times + days, self.doses, self.durations)
+
+    def _replaced(self, times, doses, durations):
+        return CheckpointBlockade(
+            times,
+            doses,
+            drug=self.drug,
+            infusion_hours=24 * durations,
+            pharmacokinetics=self.pharmacokinetics,
+            half_concentration=self.half_concentration,
+        )
