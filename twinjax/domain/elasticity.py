@@ -8,14 +8,13 @@ it, preconditioned by one cycle of multigrid; derivatives are those of the solut
 import itertools
 import math
 from functools import lru_cache
-from typing import Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain.flux import materialise
@@ -80,15 +79,16 @@ class ElasticTissue(eqx.Module):
     def __init__(
         self,
         stiffness: ArrayLike,
-        mask: Bool[Array, "*grid"],
+        mask,
         spacing: tuple[float, ...],
         *,
         poisson_ratio: float = POISSON_RATIO,
         tolerance: float | None = None,
     ):
-        """`stiffness` is a scalar or a field; `tolerance` is 1e-5 in single and 1e-6 in double precision unless given.
+        """`stiffness` is a scalar or a field, `mask` bool on the grid.
 
-        Raises `InputError` for a Poisson's ratio outside [0, 0.5).
+        `tolerance` is 1e-5 in single and 1e-6 in double precision unless given. Raises `InputError` for a Poisson's
+        ratio outside [0, 0.5).
         """
         if not 0 <= poisson_ratio < 0.5:
             raise InputError(f"poisson_ratio must lie in [0, 0.5), got {poisson_ratio}; soft tissue has 0.45")
@@ -107,12 +107,14 @@ class ElasticTissue(eqx.Module):
         default = 1e-5 if self.stiffness.dtype == jnp.float32 else 1e-6
         self.tolerance = default if tolerance is None else float(tolerance)
 
+    @eqx.filter_jit
     def response(self, pressure: Float[Array, "*grid"]) -> ElasticResponse:
         """Displacement, strain and stress under a pressure (unit of stiffness), one value a voxel."""
         displacement = self.displacement(pressure)
         strain = self.strain(displacement)
         return ElasticResponse(displacement, strain, self.von_mises(strain))
 
+    @eqx.filter_jit
     def displacement(self, pressure: Float[Array, "*grid"]) -> Float[Array, "axes *nodes"]:
         """(axes, *nodes) mm: the solution under a pressure."""
         finest = _Grid.create(self.stiffness, self.free, self.spacing, self.poisson_ratio)
@@ -154,7 +156,7 @@ class _Grid(eqx.Module):
     poisson_ratio: float = eqx.field(static=True)
 
     @classmethod
-    def create(cls, stiffness, free, spacing, poisson_ratio) -> Self:
+    def create(cls, stiffness, free, spacing, poisson_ratio) -> "_Grid":
         """From the stiffness per voxel and `free` per node, both on their grids."""
         padded = jnp.pad(stiffness, [(0, 1)] * stiffness.ndim)
         return cls(padded.reshape(-1), free.reshape(-1), free.shape, spacing, poisson_ratio)
@@ -205,11 +207,11 @@ class _Multigrid(eqx.Module):
     """
 
     grids: list[_Grid]
-    diagonals: list[Float[Array, "axes nodes"]]
+    diagonals: list[Array]
     factors: tuple[tuple[int, ...], ...] = eqx.field(static=True)
 
     @classmethod
-    def create(cls, stiffness, free, spacing, poisson_ratio) -> Self:
+    def create(cls, stiffness, free, spacing, poisson_ratio) -> "_Multigrid":
         grids, factors = [], []
         while True:
             grids.append(_Grid.create(stiffness, free, spacing, poisson_ratio))

@@ -116,6 +116,7 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
         tumor = jax.nn.sigmoid((density - TUMOR_THRESHOLD) / TUMOR_SOFTNESS)
         return healthy + tumor * (self.tumor_stiffness - healthy)
 
+    @eqx.filter_jit
     def relative_stress(self, density: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
         """The von Mises stress under the pressure of the cells, as a share of that of the densest packing."""
         domain, factors = self.domain, self._coarsening()

@@ -57,7 +57,9 @@ class VirtualOrgan:
     - `position_mm` (3,), `radius_mm`: the tumour on day 0, in patient space. It is drawn, not grown: nobody sees a
       tumour begin. `edge_mm`: width over which it ends; `peak_density` inside it; `irregularity`: how much its
       outline differs from a ball, as a share of the radius.
-    - `visit_days`: ascending, the first 0. `regimen`: treatments with the patient's true sensitivities.
+    - `visit_days`: ascending, the first 0. `regimen`: treatments with the patient's true sensitivities;
+      `recorded_regimen`: the same as the record tells them, with those of a population (default: the true ones, which
+      a forecast then knows of treatments that are yet to come).
     - `levels`: region (`core`, `whole_tumor`) to the density from which it shows; equal levels make one region.
     - `measurements`: quantity of the model (`psa_ng_ml`) to the deviation of the logarithm of its measurement, taken
       at every visit.
@@ -76,6 +78,7 @@ class VirtualOrgan:
     radius_mm: float
     visit_days: Sequence[float]
     regimen: Regimen = field(default_factory=Regimen)
+    recorded_regimen: Regimen | None = None
     seed: int = 0
     edge_mm: float = 1.5
     peak_density: float = 0.8
@@ -135,7 +138,8 @@ class VirtualOrgan:
             for number, day in enumerate(self.visit_days)
         ]
         truth = SpatialTruth(tuple(self.visit_days), density, domain, dict(self.levels), dict(self.truth))
-        return PatientData.from_visits(self.patient_id, visits, self.regimen, grid, truth)
+        recorded = self.regimen if self.recorded_regimen is None else self.recorded_regimen
+        return PatientData.from_visits(self.patient_id, visits, recorded, grid, truth)
 
     def initial_density(self) -> np.ndarray:
         """(X, Y, Z) cell density on day 0, on the domain of the truth."""

@@ -7,4 +7,6 @@ from twinjax.twin.forecast import Forecast as Forecast
 from twinjax.twin.plan import equal_volume_plan as equal_volume_plan
 from twinjax.twin.plan import recurrence_coverage as recurrence_coverage
 from twinjax.twin.plan import standard_plan as standard_plan
+from twinjax.twin.response import CompleteResponse as CompleteResponse
+from twinjax.twin.response import complete_response as complete_response
 from twinjax.twin.twin import DigitalTwin as DigitalTwin
