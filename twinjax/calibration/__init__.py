@@ -8,6 +8,11 @@ from twinjax.calibration.importance import ImportanceSampler as ImportanceSample
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem as longitudinal_problem
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler
+from twinjax.calibration.population import Cohort as Cohort
+from twinjax.calibration.population import IndependentResidual as IndependentResidual
+from twinjax.calibration.population import PopulationModel as PopulationModel
+from twinjax.calibration.population import PopulationPosterior as PopulationPosterior
+from twinjax.calibration.population import WalkingResidual as WalkingResidual
 from twinjax.calibration.posterior import Posterior as Posterior
 from twinjax.calibration.prior import Parameter as Parameter
 from twinjax.calibration.prior import Prior as Prior

@@ -3,6 +3,8 @@
 from twinjax.treatment.checkpoint_blockade import CheckpointBlockade as CheckpointBlockade
 from twinjax.treatment.chemotherapy import Chemotherapy as Chemotherapy
 from twinjax.treatment.pharmacokinetic import PharmacokineticTherapy as PharmacokineticTherapy
+from twinjax.treatment.proliferation_saturation import SaturatedRadiotherapy as SaturatedRadiotherapy
+from twinjax.treatment.proliferation_saturation import with_proliferation_saturation as with_proliferation_saturation
 from twinjax.treatment.protocol import checkpoint_blockade_cycles as checkpoint_blockade_cycles
 from twinjax.treatment.protocol import chemotherapy_cycles as chemotherapy_cycles
 from twinjax.treatment.protocol import pharmacokinetic_cycles as pharmacokinetic_cycles
