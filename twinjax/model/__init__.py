@@ -1,5 +1,7 @@
 """Tumour models: one equation system a file."""
 
+from twinjax.model.androgen_cell_quota import AndrogenCellQuota as AndrogenCellQuota
+from twinjax.model.biphasic import BiphasicPSA as BiphasicPSA
 from twinjax.model.claret import ClaretInhibition as ClaretInhibition
 from twinjax.model.closed_form import AbstractClosedFormModel as AbstractClosedFormModel
 from twinjax.model.fisher_kpp import FisherKPP as FisherKPP
@@ -16,7 +18,13 @@ from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReacti
 from twinjax.model.model import AbstractSpatialModel as AbstractSpatialModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel
 from twinjax.model.model import Forcing as Forcing
+from twinjax.model.proliferating_fraction import ConstantFraction as ConstantFraction
+from twinjax.model.prostate import Prostate as Prostate
 from twinjax.model.stein import SteinRegression as SteinRegression
+from twinjax.model.swanson import SwansonPSA as SwansonPSA
+from twinjax.model.testosterone import SecretionResponse as SecretionResponse
+from twinjax.model.testosterone import Testosterone as Testosterone
+from twinjax.model.testosterone_psa import TestosteronePSA as TestosteronePSA
 from twinjax.model.triple_negative_breast import TripleNegativeBreast as TripleNegativeBreast
 from twinjax.model.untimed import UntimedFisherKPP as UntimedFisherKPP
 from twinjax.model.volume import VolumeModel as VolumeModel

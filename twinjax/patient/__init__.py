@@ -1,5 +1,7 @@
 """Patients: visits in days since baseline, treatment and tissue; calendar dates and paths stop here."""
 
+from twinjax.patient.bruchovsky import load_bruchovsky as load_bruchovsky
+from twinjax.patient.bruchovsky import load_bruchovsky_trial as load_bruchovsky_trial
 from twinjax.patient.clinical_course import ClinicalCourse as ClinicalCourse
 from twinjax.patient.gliodil import load_gliodil as load_gliodil
 from twinjax.patient.gliodil import load_sbtc as load_sbtc

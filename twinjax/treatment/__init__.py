@@ -1,5 +1,7 @@
 """Treatments: what removes tumour cells, and when."""
 
+from twinjax.treatment.androgen_deprivation import AndrogenDeprivation as AndrogenDeprivation
+from twinjax.treatment.androgen_deprivation import androgen_deprivation_cycles as androgen_deprivation_cycles
 from twinjax.treatment.checkpoint_blockade import CheckpointBlockade as CheckpointBlockade
 from twinjax.treatment.chemotherapy import Chemotherapy as Chemotherapy
 from twinjax.treatment.pharmacokinetic import PharmacokineticTherapy as PharmacokineticTherapy

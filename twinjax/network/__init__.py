@@ -1,0 +1,5 @@
+"""Networks: Flax NNX modules, and the one adapter that makes their weights leaves of Equinox modules."""
+
+from twinjax.network.adapter import Network as Network
+from twinjax.network.mlp import Perceptron as Perceptron
+from twinjax.network.mlp import perceptron as perceptron

@@ -1,0 +1,32 @@
+"""A multilayer perceptron."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from twinjax.network.adapter import Network
+
+
+class Perceptron(nnx.Module):
+    """`depth` hidden layers of `width` tanh units and one output, which is 0 for every input until it is trained.
+
+    Takes (..., inputs) and gives (...,).
+    """
+
+    def __init__(self, inputs: int, *, width: int = 64, depth: int = 4, rngs: nnx.Rngs):
+        sizes = [inputs] + [width] * depth
+        self.hidden = nnx.List([nnx.Linear(a, b, param_dtype=float, rngs=rngs) for a, b in itertools.pairwise(sizes)])
+        zeros = nnx.initializers.zeros_init()
+        self.last = nnx.Linear(sizes[-1], 1, kernel_init=zeros, bias_init=zeros, param_dtype=float, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.hidden:
+            x = jnp.tanh(layer(x))
+        return self.last(x)[..., 0]
+
+
+def perceptron(inputs: int, *, width: int = 64, depth: int = 4, seed: int = 0) -> Network:
+    """A `Perceptron` whose weights are leaves, begun from `seed`."""
+    return Network(Perceptron(inputs, width=width, depth=depth, rngs=nnx.Rngs(seed)))
