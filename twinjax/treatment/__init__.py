@@ -15,6 +15,8 @@ from twinjax.treatment.protocol import radiotherapy_course as radiotherapy_cours
 from twinjax.treatment.radiotherapy import Radiotherapy as Radiotherapy
 from twinjax.treatment.regimen import Regimen as Regimen
 from twinjax.treatment.resection import Resection as Resection
+from twinjax.treatment.stroma_agent import StromaAgent as StromaAgent
+from twinjax.treatment.stroma_agent import stroma_agent_course as stroma_agent_course
 from twinjax.treatment.treatment import AbstractContinuousTreatment as AbstractContinuousTreatment
 from twinjax.treatment.treatment import AbstractImpulsiveTreatment as AbstractImpulsiveTreatment
 from twinjax.treatment.treatment import AbstractKillingTreatment as AbstractKillingTreatment

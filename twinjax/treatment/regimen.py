@@ -75,7 +75,7 @@ class Regimen(eqx.Module):
     def kills(self, t0, t1) -> Kills:
         """All kills within [t0, t1) of a regimen that is `uniform`, in the order of the doses."""
         killing = [treatment for treatment in self.treatments if isinstance(treatment, AbstractKillingTreatment)]
-        together = sum((treatment.kills(t0, t1) for treatment in killing), Kills.none())
+        together = sum((_labelled_kills(treatment, t0, t1) for treatment in killing), Kills.none())
         if len(killing) < 2:
             return together
         return together.in_order(jnp.argsort(jnp.concatenate([t.times for t in killing])))
@@ -125,6 +125,11 @@ def _summed_levels(treatments, level_of) -> dict[str, Array]:
         before = levels.get(treatment.action, jnp.zeros(()))
         levels[treatment.action] = before + level_of(treatment)
     return levels
+
+
+def _labelled_kills(treatment: AbstractKillingTreatment, t0, t1) -> Kills:
+    kills = treatment.kills(t0, t1)
+    return kills.of_drugs() if isinstance(treatment, AbstractContinuousTreatment) else kills
 
 
 def _is_local(treatment: AbstractTreatment) -> bool:

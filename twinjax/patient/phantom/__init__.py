@@ -3,4 +3,5 @@
 from twinjax.patient.phantom.brain import brain as brain
 from twinjax.patient.phantom.breast import breast as breast
 from twinjax.patient.phantom.lung import lung as lung
+from twinjax.patient.phantom.pancreas import pancreas as pancreas
 from twinjax.patient.phantom.prostate import prostate as prostate
