@@ -62,11 +62,12 @@ def patient(visits=VISITS, regimen=None) -> PatientData:
 def test_parameters_of_what_was_not_given_are_left_out():
     prior = default_prior()
     untreated = longitudinal_problem(patient(), MODEL, prior)
-    assert set(prior.names) - set(untreated.prior.names) == {"radiotherapy_alpha", "temozolomide_sensitivity"}
+    no_pet, no_treatment = {"pet_scale", "pet_background"}, {"radiotherapy_alpha", "temozolomide_sensitivity"}
+    assert set(prior.names) - set(untreated.prior.names) == no_treatment | no_pet
     irradiated = longitudinal_problem(patient(regimen=Regimen((Radiotherapy([3.0], [2.0]),))), MODEL, prior)
-    assert set(prior.names) - set(irradiated.prior.names) == {"temozolomide_sensitivity"}
+    assert set(prior.names) - set(irradiated.prior.names) == {"temozolomide_sensitivity"} | no_pet
     both = Regimen((Radiotherapy([3.0], [2.0]), Chemotherapy([3.0], [75.0])))
-    assert longitudinal_problem(patient(regimen=both), MODEL, prior).prior.names == prior.names
+    assert set(prior.names) - set(longitudinal_problem(patient(regimen=both), MODEL, prior).prior.names) == no_pet
     blind = [Visit(v.day, Scan(AFFINE, {}, v.scan.segmentation, v.scan.brain_mask)) for v in VISITS]
     without_adc = longitudinal_problem(patient(blind), MODEL, prior)
     assert "adc_gain" not in without_adc.prior.names

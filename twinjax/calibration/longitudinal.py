@@ -13,9 +13,19 @@ from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
+from twinjax.imaging import labels
 from twinjax.imaging.features import cellularity_from_adc
-from twinjax.model import AbstractSpatialModel, ContourProfile
-from twinjax.observation import CellDensityObservation, QuantityObservation, SegmentationObservation
+from twinjax.model import AbstractSpatialModel, ContourProfile, ProliferatingNecrotic
+from twinjax.observation import (
+    AbstractObservation,
+    CellDensityObservation,
+    NecrosisObservation,
+    PETObservation,
+    QuantityObservation,
+    SegmentationObservation,
+    ViableDensityObservation,
+    ViablePETObservation,
+)
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
 
@@ -34,16 +44,18 @@ def longitudinal_problem(
     correlation_length_mm: float = 6.0,
     cell_density_noise: float = 0.05,
     segmentation_noise: float = 0.3,
+    pet_noise: float = 0.15,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 1.0,
 ) -> InverseProblem:
     """All visits of `patient` as data for `model`; give `patient.until(day)` to hold visits out.
 
     The initial condition is drawn through the baseline's contours (`ContourProfile`), so that the baseline's
-    segmentation is not used again as data; its ADC is. Later visits give core, whole tumour and ADC, and every visit
-    its laboratory values, as far as the model predicts them. Parameters of the prior that this patient cannot have (a
-    drug that was not given, ADC that was not measured) are left out. Of a model that is `local` only a box of
-    `margin_mm` around all visible tumour is solved; `InverseProblem.edge_density` tells whether that was enough.
+    segmentation is not used again as data; its ADC and its amino-acid PET are. Later visits give core, whole tumour,
+    ADC, PET and, where the model has one (`ProliferatingNecrotic`), the necrotic core, and every visit its laboratory
+    values, as far as the model predicts them. Parameters of the prior that this patient cannot have (a drug that was
+    not given, ADC that was not measured) are left out. Of a model that is `local` only a box of `margin_mm` around all
+    visible tumour is solved; `InverseProblem.edge_density` tells whether that was enough.
 
     Raises `InputError` for fewer than two visits, or an empty core at baseline.
     """
@@ -57,16 +69,17 @@ def longitudinal_problem(
     seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
     box = domain.box_around(seen, margin_mm) if model.local else None
     initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
-    observations = {
-        "cell_density": CellDensityObservation(
-            domain, noise_std=cell_density_noise, correlation_length_mm=correlation_length_mm
-        ),
-        "core": SegmentationObservation(
-            domain, 0.6, noise_std=segmentation_noise, correlation_length_mm=correlation_length_mm
-        ),
-        "whole_tumor": SegmentationObservation(
-            domain, 0.3, noise_std=segmentation_noise, correlation_length_mm=correlation_length_mm
-        ),
+    necrotic = isinstance(model, ProliferatingNecrotic)
+    density = ViableDensityObservation if necrotic else CellDensityObservation
+    uptake = ViablePETObservation if necrotic else PETObservation
+    correlated = {"correlation_length_mm": correlation_length_mm}
+    segmented = {"noise_std": segmentation_noise} | correlated
+    observations: dict[str, AbstractObservation] = {
+        "cell_density": density(domain, noise_std=cell_density_noise, **correlated),
+        "core": SegmentationObservation(domain, 0.6, **segmented),
+        "whole_tumor": SegmentationObservation(domain, 0.3, **segmented),
+        "necrosis": NecrosisObservation(domain, **segmented),
+        "pet": uptake(domain, noise_std=pet_noise, **correlated),
     }
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
     near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)
@@ -75,7 +88,10 @@ def longitudinal_problem(
     for visit, core_fraction, whole_fraction in zip(patient.visits[1:], core[1:], whole[1:], strict=True):
         data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
         data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
-    data += _density_data(patient, domain)
+        if necrotic:
+            dead = domain.from_grid((visit.scan.segmentation == labels.NECROTIC).astype(np.float32), visit.scan.affine)
+            data.append(Datum(visit.day, "necrosis", dead.ravel()[index], index))
+    data += _density_data(patient, domain) + _pet_data(patient, domain)
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured
     used = {datum.observation for datum in data}
@@ -182,4 +198,34 @@ def _density_data(patient: PatientData, domain: Domain) -> list[Datum]:
         measured = measured_density(visit, domain, adc_min, region=region)
         if measured is not None:
             data.append(Datum(visit.day, "cell_density", measured[1], measured[0]))
+    return data
+
+
+def fet_uptake(visit: Visit, domain: Domain, region: str):
+    """`(index, uptake)`: flattened voxel index of the domain and FET uptake inside a region of the segmentation."""
+    inside = np.flatnonzero((_region(visit, region, domain) >= 0.5) & np.asarray(domain.mask))
+    return inside, domain.from_grid(visit.scan.images["FET"], visit.scan.affine).ravel()[inside]
+
+
+def peak_uptake(visit: Visit, domain: Domain) -> float:
+    """The 99th percentile of FET uptake in the whole tumour; `InputError` where it is not positive."""
+    _, uptake = fet_uptake(visit, domain, "whole_tumor")
+    top = float(np.percentile(uptake, 99)) if uptake.size else 0.0
+    if top <= 0:
+        raise InputError("the PET image is not positive inside the tumour; leave it out or mend it")
+    return top
+
+
+def _pet_data(patient: PatientData, domain: Domain) -> list[Datum]:
+    """FET of every visit that has it, of the baseline inside the core only, as for ADC.
+
+    The peak of the first is the unit for all, or growth would be divided out: the images of one patient have to be
+    on one scale (SUV, or relative to normal brain).
+    """
+    scanned = [visit for visit in patient.visits if "FET" in visit.scan.images]
+    data = []
+    for visit in scanned:
+        index, uptake = fet_uptake(visit, domain, "core" if visit is patient.visits[0] else "whole_tumor")
+        if index.size:
+            data.append(Datum(visit.day, "pet", uptake / peak_uptake(scanned[0], domain), index))
     return data

@@ -6,7 +6,7 @@ import diffrax
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.longitudinal import applicable
+from twinjax.calibration.longitudinal import applicable, fet_uptake, peak_uptake
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
@@ -59,11 +59,8 @@ def single_scan_problem(
     }
     data = [Datum(1.0, "core", core.ravel()[index], index), Datum(1.0, "whole_tumor", whole.ravel()[index], index)]
     if "FET" in scan.images:
-        inside = np.flatnonzero((whole >= 0.5) & np.asarray(domain.mask))
-        uptake = domain.from_grid(scan.images["FET"], scan.affine).ravel()[inside]
-        top = float(np.percentile(uptake, 99))
-        if top <= 0:
-            raise InputError("the PET image is not positive inside the tumour; leave it out or mend it")
+        inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
+        top = peak_uptake(patient.visits[0], domain)
         observations["pet"] = PETObservation(domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm)
         data.append(Datum(1.0, "pet", uptake / top, inside))
     prior = applicable(prior, Regimen(), observations)

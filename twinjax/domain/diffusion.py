@@ -21,7 +21,8 @@ class DiffusionOperator(eqx.Module):
     **Fields:** `faces`, an array per axis: D / h² (1/day) of the face between a voxel and its upper neighbour, in
     the flat order of the voxels behind as many zeros as two neighbours along the first axis lie apart. `scale`
     multiplies all of them: a calibrated diffusivity then has one tangent, not one per face. `strides`: how far apart
-    neighbours along each axis lie in the flat order.
+    neighbours along each axis lie in the flat order. Further faces, between diagonal neighbours, are those of a
+    tensor (`anisotropic_diffusion`); the zeros in front are as many as the longest stride.
     """
 
     faces: tuple[Float[Array, " padded"], ...]
@@ -68,11 +69,13 @@ class DiffusionOperator(eqx.Module):
     @property
     def spectral_radius(self) -> Float[Array, ""]:
         """An upper bound of the largest eigenvalue of -operator (1/day), by Gershgorin's circles."""
-        lead = self.strides[0]
-        outflow = sum(
-            (f[lead:] + f[lead - s : -s] for f, s in zip(self.faces, self.strides, strict=True)), jnp.zeros(())
-        )
-        return 2 * self.scale * jnp.max(outflow)
+        lead = max(self.strides)
+        size = self.faces[0].size - lead
+        pairs = [(f[lead:], f[lead - s : lead - s + size]) for f, s in zip(self.faces, self.strides, strict=True)]
+        outflow = sum((a + b for a, b in pairs), jnp.zeros(()))
+        # Between diagonal neighbours the exchange may be negative.
+        coupling = sum((jnp.abs(a) + jnp.abs(b) for a, b in pairs), jnp.zeros(()))
+        return self.scale * jnp.max(outflow + coupling)
 
 
 class DiffusionStep(eqx.Module):

@@ -3,6 +3,7 @@
 MONAI, torch, SimpleITK and nilearn are imported where they are used, so that this package loads without them.
 """
 
+from twinjax.imaging.diffusion_tensor import read_diffusion_tensor as read_diffusion_tensor
 from twinjax.imaging.features import cellularity_from_adc as cellularity_from_adc
 from twinjax.imaging.nifti import read_nifti as read_nifti
 from twinjax.imaging.nifti import write_nifti as write_nifti

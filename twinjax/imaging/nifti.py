@@ -36,10 +36,11 @@ class Image:
     affine: np.ndarray
 
 
-def read_nifti(path: str | Path, *, root: str | Path | None = None) -> Image:
+def read_nifti(path: str | Path, *, root: str | Path | None = None, axes: int = 3) -> Image:
     """Read a three-dimensional NIfTI file (`.nii`, `.nii.gz`); trailing axes of length 1 are dropped.
 
-    With `root`, the file must lie inside that folder, symbolic links resolved.
+    With `root`, the file must lie inside that folder, symbolic links resolved. `axes=4` for several volumes, the last
+    axis of the data.
 
     Raises `InputError` for a file that is missing, outside `root`, truncated, corrupt, not numeric, too large
     (the header is judged before anything is allocated or unpacked) or not three-dimensional, for NaN or
@@ -53,7 +54,7 @@ def read_nifti(path: str | Path, *, root: str | Path | None = None) -> Image:
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the path")
     try:
-        header, shape = _read_header(path)
+        header, shape = _read_header(path, axes)
         affine = _read_affine(header, path.name)
         # Through the proxy, not nib.load: header extensions, whose length the file itself claims, stay unread.
         with _open(path) as file:
@@ -125,7 +126,7 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def _read_header(path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]]:
+def _read_header(path: Path, axes: int) -> tuple[nib.Nifti1Header, tuple[int, ...]]:
     """The header and the (X, Y, Z) shape, from the first bytes alone: nothing that it claims is trusted yet."""
     with _open(path) as file:
         start = file.read(540)
@@ -136,10 +137,11 @@ def _read_header(path: Path) -> tuple[nib.Nifti1Header, tuple[int, ...]]:
         raise EOFError("the header is incomplete")
     header = kind(start[:size])
     shape = tuple(int(n) for n in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
+    while len(shape) > axes and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
-        raise InputError(f"{path.name} has {len(shape)} axes {shape}, 3 are expected; split it into one file a volume")
+    if len(shape) != axes:
+        fix = "split it into one file a volume" if axes == 3 else "join its volumes in one file"
+        raise InputError(f"{path.name} has {len(shape)} axes {shape}, {axes} are expected; {fix}")
     voxels = int(np.prod(np.asarray(shape, dtype=object)))
     if min(shape) < 1:
         raise InputError(f"{path.name} is empty (shape {shape}); export it again")

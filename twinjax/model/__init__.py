@@ -1,6 +1,8 @@
 """Tumour models: one equation system a file."""
 
 from twinjax.model.androgen_cell_quota import AndrogenCellQuota as AndrogenCellQuota
+from twinjax.model.anisotropic import AnisotropicFisherKPP as AnisotropicFisherKPP
+from twinjax.model.anisotropic import tensor_maps as tensor_maps
 from twinjax.model.biphasic import BiphasicPSA as BiphasicPSA
 from twinjax.model.ca19_9 import CA199 as CA199
 from twinjax.model.claret import ClaretInhibition as ClaretInhibition
@@ -25,6 +27,7 @@ from twinjax.model.pancreas import PancreaticTumor as PancreaticTumor
 from twinjax.model.pancreas_spatial import PancreaticTissue as PancreaticTissue
 from twinjax.model.pancreatic_cells import PancreaticCells as PancreaticCells
 from twinjax.model.proliferating_fraction import ConstantFraction as ConstantFraction
+from twinjax.model.proliferating_necrotic import ProliferatingNecrotic as ProliferatingNecrotic
 from twinjax.model.prostate import Prostate as Prostate
 from twinjax.model.simeoni import Simeoni as Simeoni
 from twinjax.model.stein import SteinRegression as SteinRegression

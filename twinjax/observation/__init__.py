@@ -1,5 +1,8 @@
 """Observations: from a state to the prediction of a measurement, and its noise."""
 
+from twinjax.observation.necrosis import NecrosisObservation as NecrosisObservation
+from twinjax.observation.necrosis import ViableDensityObservation as ViableDensityObservation
+from twinjax.observation.necrosis import ViablePETObservation as ViablePETObservation
 from twinjax.observation.observation import AbstractObservation as AbstractObservation
 from twinjax.observation.observation import CellDensityObservation as CellDensityObservation
 from twinjax.observation.observation import LogVolumeObservation as LogVolumeObservation

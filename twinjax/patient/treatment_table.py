@@ -181,7 +181,7 @@ def _resection(day: float, visits: Sequence[Visit]) -> Resection | None:
 
 
 def write_treatment_csv(path: str | Path, regimen: Regimen) -> None:
-    """Write a regimen as `read_treatment_csv` reads it; drug parameters and cavities are not part of the table."""
+    """Write a regimen as `read_treatment_csv` reads it, without drug parameters, cavities and dose maps."""
     rows = []
     for treatment in regimen.treatments:
         if isinstance(treatment, Radiotherapy):

@@ -12,6 +12,7 @@ from twinjax.treatment.protocol import chemotherapy_cycles as chemotherapy_cycle
 from twinjax.treatment.protocol import pharmacokinetic_cycles as pharmacokinetic_cycles
 from twinjax.treatment.protocol import protocol as protocol
 from twinjax.treatment.protocol import radiotherapy_course as radiotherapy_course
+from twinjax.treatment.protocol import tumor_treating_fields_course as tumor_treating_fields_course
 from twinjax.treatment.radiotherapy import Radiotherapy as Radiotherapy
 from twinjax.treatment.regimen import Regimen as Regimen
 from twinjax.treatment.resection import Resection as Resection
@@ -22,3 +23,4 @@ from twinjax.treatment.treatment import AbstractImpulsiveTreatment as AbstractIm
 from twinjax.treatment.treatment import AbstractKillingTreatment as AbstractKillingTreatment
 from twinjax.treatment.treatment import AbstractModulatingTreatment as AbstractModulatingTreatment
 from twinjax.treatment.treatment import AbstractTreatment as AbstractTreatment
+from twinjax.treatment.tumor_treating_fields import TumorTreatingFields as TumorTreatingFields

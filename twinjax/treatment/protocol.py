@@ -9,6 +9,7 @@ from twinjax.treatment.chemotherapy import Chemotherapy
 from twinjax.treatment.pharmacokinetic import PharmacokineticTherapy
 from twinjax.treatment.radiotherapy import Radiotherapy
 from twinjax.treatment.regimen import Regimen
+from twinjax.treatment.tumor_treating_fields import TumorTreatingFields
 
 
 def radiotherapy_course(
@@ -98,6 +99,23 @@ def _cycle_doses(what: str, start_day, cycles, cycle_length_days, days_in_cycle,
     times = [start_day + c * cycle_length_days + d - 1 for c in range(cycles) for d in days_in_cycle]
     amounts = [dose for dose in per_cycle for _ in days_in_cycle]
     return np.asarray(times, float), np.asarray(amounts, float)
+
+
+def tumor_treating_fields_course(
+    start_day: float, days: float, *, usage: float = 0.75, interval_days: float = 7.0, **properties
+) -> Regimen:
+    """The device for `days`, worn for the fraction `usage` of every day, in intervals of `interval_days`.
+
+    A regimen is cut between intervals only (`Regimen.before`, `after`). `properties` go to `TumorTreatingFields`
+    (`full_usage_kill_rate`, without which there is no effect).
+    """
+    if not (days > 0 and interval_days > 0):
+        raise InputError(
+            f"tumour treating fields: days and interval_days must be positive, got {days}, {interval_days}"
+        )
+    begin = np.arange(0.0, days, interval_days)
+    lengths = np.minimum(interval_days, days - begin)
+    return Regimen([TumorTreatingFields(start_day + begin, lengths, usage, **properties)])
 
 
 def protocol(parts: list[Regimen], *, start_day: float = 0.0, description: str = "") -> Regimen:

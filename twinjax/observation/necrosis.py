@@ -1,0 +1,60 @@
+"""What scans show of models that tell living cells from dead ones."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from twinjax.observation.observation import THRESHOLD_SOFTNESS, AbstractFieldObservation, voxels_per_datum
+
+
+class ViableDensityObservation(AbstractFieldObservation):
+    """Living cells from the apparent diffusion coefficient, as `CellDensityObservation`: water is free in necrosis."""
+
+    gain: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    voxels_per_datum: float = eqx.field(static=True)
+
+    def __init__(self, domain, *, gain=1.0, noise_std=0.1, correlation_length_mm=6.0):
+        self.gain = jnp.asarray(gain, float)
+        self.noise_std = jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+
+    def predict(self, model, state) -> Array:
+        return self.gain * model.viable_density(state)
+
+
+class ViablePETObservation(AbstractFieldObservation):
+    """Amino-acid PET, as `PETObservation`, of living cells: necrosis takes nothing up."""
+
+    background: Float[Array, ""]
+    scale: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    voxels_per_datum: float = eqx.field(static=True)
+
+    def __init__(self, domain, *, background=0.2, scale=0.8, noise_std=0.15, correlation_length_mm=6.0):
+        self.background, self.scale = jnp.asarray(background, float), jnp.asarray(scale, float)
+        self.noise_std = jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+
+    def predict(self, model, state) -> Array:
+        return self.background + self.scale * model.viable_density(state)
+
+
+class NecrosisObservation(AbstractFieldObservation):
+    """The necrotic core, dark within the enhancing rim of T1CE: sigmoid((N - threshold) / softness).
+
+    The default threshold 0.5 of the necrotic fraction N (half of the tissue is dead) is our own choice.
+    """
+
+    threshold: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    voxels_per_datum: float = eqx.field(static=True)
+
+    def __init__(self, domain, threshold=0.5, *, noise_std=0.3, correlation_length_mm=6.0):
+        self.threshold = jnp.asarray(threshold, float)
+        self.noise_std = jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+
+    def predict(self, model, state) -> Array:
+        return jax.nn.sigmoid((model.necrotic_density(state) - self.threshold) / THRESHOLD_SOFTNESS)
