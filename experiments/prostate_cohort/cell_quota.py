@@ -121,7 +121,8 @@ def _residuals(model: AbstractTumorModel, prior: Prior, z, case: Batch):
         tumor.regimen,
         tumor.state0(),
         case.days,
-        solver=diffrax.Kvaerno5(),
+        # At these supply rates the system is not stiff.
+        solver=diffrax.Tsit5(),
         stepsize_controller=TOLERANCE,
         adjoint=diffrax.ForwardMode(),
     )

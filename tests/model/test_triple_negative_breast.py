@@ -86,6 +86,7 @@ def test_vector_field_is_reaction_and_damped_diffusion():
     np.testing.assert_allclose(breast.vector_field(0.0, u, forcing), expected, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_splitting_converges_to_the_unsplit_equation():
     """Of second order at a hundred times the diffusivity of patients, whose stress hardly changes within a step."""
     breast = model(diffusivity=0.05)
@@ -98,6 +99,7 @@ def test_splitting_converges_to_the_unsplit_equation():
     assert errors[1] < 2e-4
 
 
+@pytest.mark.slow
 def test_coarse_mechanics_are_near_the_fine_ones():
     """A tumour of 11 mm on voxels of 2 mm: the stress near it, on average and in the root mean square."""
     shape = (24, 22, 18)

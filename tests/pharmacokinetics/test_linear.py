@@ -31,7 +31,6 @@ ORAL = linear_pharmacokinetics(
 GEMCITABINE, IRINOTECAN = load_named("pharmacokinetics", "gemcitabine"), load_named("pharmacokinetics", "irinotecan")
 MODELS = {
     "one": LinearPharmacokinetics("one", Compartments(30.0, 10.0)),
-    "two": LinearPharmacokinetics("two", Compartments(30.0, 10.0, [20.0], [40.0])),
     "three": LinearPharmacokinetics("three", Compartments(30.0, 10.0, [20.0, 5.0], [40.0, 90.0])),
     "alike": LinearPharmacokinetics("alike", Compartments(30.0, 10.0, [20.0, 20.0], [40.0, 40.0])),
     "oral": ORAL,
@@ -102,14 +101,16 @@ def integrated(model, dosing, times):
 def test_concentration_and_exposure_solve_the_compartments(name):
     concentration, exposure = integrated(MODELS[name], HISTORY, TIMES)
     np.testing.assert_allclose(MODELS[name].concentration(HISTORY, TIMES), concentration, rtol=2e-7, atol=1e-9)
-    found = [MODELS[name].exposure(HISTORY, 0.0, t) for t in TIMES]
+    exposed = eqx.filter_jit(MODELS[name].exposure)
+    found = [exposed(HISTORY, 0.0, t) for t in TIMES]
     np.testing.assert_allclose(found, exposure, rtol=2e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["three", "oral", "sn38"])
 def test_each_dose_has_its_share_and_mean_instant(name):
     """By Gauss quadrature between all cuts."""
     model, start, stop = MODELS[name], 2.2, 9.8
+    concentration = eqx.filter_jit(model.concentration)
     shares, instants = model.moments(HISTORY, start, stop)
     nodes, weights = np.polynomial.legendre.leggauss(40)
     for k in range(4):
@@ -119,7 +120,7 @@ def test_each_dose_has_its_share_and_mean_instant(name):
         total = weighted = 0.0
         for a, b in pairwise(edges):
             t = (a + b) / 2 + (b - a) / 2 * nodes
-            c = np.asarray(model.concentration(one, t)) * weights * (b - a) / 2
+            c = np.asarray(concentration(one, t)) * weights * (b - a) / 2
             total, weighted = total + c.sum(), weighted + (c * (t - start)).sum()
         np.testing.assert_allclose([shares[k], instants[k]], [total, weighted / total], rtol=1e-9)
 
@@ -128,8 +129,8 @@ def test_each_dose_has_its_share_and_mean_instant(name):
 @given(cut=st.floats(0, 14), stop=st.floats(0, 14))
 def test_exposures_add_up(cut, stop):
     model, stop = MODELS["oral"], max(cut, stop)
-    whole = model.exposure(HISTORY, 0.0, stop)
-    parts = model.exposure(HISTORY, 0.0, cut) + model.exposure(HISTORY, cut, stop)
+    exposed = eqx.filter_jit(model.exposure)
+    whole, parts = exposed(HISTORY, 0.0, stop), exposed(HISTORY, 0.0, cut) + exposed(HISTORY, cut, stop)
     np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
 
 
@@ -141,7 +142,7 @@ def test_long_after_the_exposure_is_the_dose_over_the_clearance(name):
     np.testing.assert_allclose(model.exposure(HISTORY, 0.0, 1e5), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["three", "alike", "oral", "sn38"])
+@pytest.mark.parametrize("name", ["alike", "oral", "sn38"])
 def test_derivatives_agree_with_differences(name):
     """In all parameters, doses, times of dose and lengths of infusion together, along several directions.
 

@@ -43,8 +43,8 @@ class AndrogenCellQuota(AbstractLumpedModel):
 
     The size of the start is PSA (ng/mL), in balance with the cells at the largest quota: X + Y = (epsilon P / Q_m - b)
     / sigma, which is our own choice (the source fits X and Y, 90 to 110 in all). Density is relative to m / delta_1,
-    where crowding alone stops growth. Quantities: `psa_ng_ml`, `testosterone_nmol_l`. Stiff: solve with
-    `diffrax.Kvaerno5`.
+    where crowding alone stops growth. Quantities: `psa_ng_ml`, `testosterone_nmol_l`. With a supply
+    rate of 1/day or more it is stiff: solve with `diffrax.Kvaerno5`.
     """
 
     growth_rate: Float[Array, ""]

@@ -60,6 +60,8 @@ class Prostate(AbstractReactionDiffusionModel):
     (3000 mL, textbook value); `androgen_dependent_death_rate` d (1/day, 0.01); `testosterone`, `secretion_response`.
     The grid must hold the whole gland, for serum PSA sums over it.
 
+    No cell is resistant to androgen deprivation here, which flatters a long course of it.
+
     The domain's map `perfusion` (Ktrans relative to its mean) is read; without it perfusion is even.
     The state is a `ProstateState`. Quantities: `psa_ng_ml`, `volume_mm3` (density above 0.25), `cell_volume_mm3`,
     `testosterone_ng_dl`. Removing tissue takes its tumour and stops diffusion, but not the secretion of benign tissue.

@@ -1,10 +1,12 @@
 """`Dosing`: what was given when; and doses by body surface area or kidney function in mg."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 
@@ -23,7 +25,9 @@ class Dosing(eqx.Module):
     amounts: Float[Array, " doses"]
     durations: Float[Array, " doses"]
 
-    def __init__(self, times, amounts, durations=0.0):
+    def __init__(
+        self, times: ArrayLike | Sequence, amounts: ArrayLike | Sequence, durations: ArrayLike | Sequence = 0.0
+    ):
         self.times = jnp.atleast_1d(jnp.asarray(times, float))
         self.amounts = _per_dose(amounts, self.times, "amount (mg)")
         self.durations = _per_dose(durations, self.times, "duration (days)")

@@ -12,8 +12,8 @@ from twinjax.pharmacokinetics.pharmacokinetics import AbstractPharmacokinetics
 
 # Gauss nodes between two events (a dose or the end of an infusion), drawn towards the first by exp(GRADING): what
 # follows an event changes fastest at once.
-NODES = 32
-GRADING = 8.0
+NODES = 48
+GRADING = 7.0
 
 
 class AbstractEffect(eqx.Module):
@@ -52,8 +52,8 @@ class HillEffect(AbstractEffect):
 
     **Fields:** `maximum` (1/day), `half_concentration` EC50 (mg/L), `exponent` h.
 
-    The integrals are Gauss quadratures of 32 graded nodes between two events. The error is below 1e-6 of the integral
-    for every drug and schedule of `conf/` over intervals of up to a month; each dose is given what passes from its
+    The integrals are Gauss quadratures of 48 graded nodes between two events. From 5-FU to antibodies the error is
+    below 1e-7 of the integral over a day, and below 1e-5 over a month. Each dose is given what passes from its
     beginning, or the end of its infusion, to the next event.
     """
 

@@ -100,4 +100,5 @@ class AbstractSaturablePharmacokinetics(AbstractPharmacokinetics):
             adjoint=diffrax.DirectAdjoint(),
             max_steps=steps,
         )
+        assert solution.ys is not None
         return solution.ys[-1]
