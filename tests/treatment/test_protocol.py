@@ -5,7 +5,15 @@ import pytest
 
 from twinjax.core.config import choices, load_named
 from twinjax.core.errors import InputError
-from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen, chemotherapy_cycles, protocol, radiotherapy_course
+from twinjax.treatment import (
+    CheckpointBlockade,
+    Chemotherapy,
+    Radiotherapy,
+    Regimen,
+    chemotherapy_cycles,
+    protocol,
+    radiotherapy_course,
+)
 
 
 def test_stupp():
@@ -50,6 +58,48 @@ def test_course_skips_weekends():
     assert float(course.alpha) == 0.05
     (daily,) = radiotherapy_course(10.0, 6, 2.0, weekdays_only=False).treatments
     np.testing.assert_array_equal(daily.times, np.arange(10, 16))
+
+
+def test_course_on_alternate_days_waits_for_monday():
+    """Five fractions from a Wednesday: Wednesday, Friday, and the week after Monday, Wednesday, Friday."""
+    (course,) = radiotherapy_course(0.0, 5, 10.0, start_weekday=2, interval_days=2).treatments
+    np.testing.assert_array_equal(course.times, [0, 2, 5, 7, 9])
+    with pytest.raises(InputError, match="interval_days must be at least 1, got 0"):
+        radiotherapy_course(0.0, 5, 10.0, interval_days=0)
+
+
+def test_keynote_522():
+    """Schmid et al. 2020: 24 weeks, eight doses of the antibody; AC after week 12."""
+    antibody, paclitaxel, carboplatin, doxorubicin, cyclophosphamide = load_named("treatment", "keynote_522").treatments
+    assert isinstance(antibody, CheckpointBlockade)
+    np.testing.assert_array_equal(antibody.times, 21 * np.arange(8))
+    np.testing.assert_array_equal(antibody.doses, 200)
+    np.testing.assert_array_equal(paclitaxel.times, 7 * np.arange(12))
+    np.testing.assert_array_equal(carboplatin.times, 21 * np.arange(4))
+    for drug, dose in ((doxorubicin, 60), (cyclophosphamide, 600)):
+        np.testing.assert_array_equal(drug.times, 84 + 21 * np.arange(4))
+        np.testing.assert_array_equal(drug.doses, dose)
+
+
+@pytest.mark.parametrize(
+    ("name", "fractions", "total", "last_day"),
+    [
+        ("sbrt_54_3", 3, 54, 4),
+        ("sbrt_48_4", 4, 48, 3),
+        ("sbrt_50_5", 5, 50, 9),
+        ("prostate_78_39", 39, 78, 52),
+        ("prostate_60_20", 20, 60, 25),
+        ("prostate_36_25_5", 5, 36.25, 9),
+        ("pancreas_sbrt_33_5", 5, 33, 4),
+        ("cisplatin_etoposide_chemoradiation", 30, 60, 39),
+        ("carboplatin_paclitaxel_chemoradiation", 30, 60, 39),
+    ],
+)
+def test_radiotherapy_of_lung_prostate_and_pancreas(name, fractions, total, last_day):
+    course = load_named("treatment", name).treatments[0]
+    assert isinstance(course, Radiotherapy)
+    assert (course.times.size, float(course.times.max())) == (fractions, last_day)
+    np.testing.assert_allclose(course.doses.sum(), total)
 
 
 def test_cycles():
