@@ -5,15 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from twinjax.app import model_of
 from twinjax.calibration import Prior, Tumor
-from twinjax.core.config import choices, load_named
+from twinjax.core.config import choices, conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.model import ContourProfile, FisherKPP, PointSeed, UntimedFisherKPP
+from twinjax.model import AbstractSpatialModel, ContourProfile, InitialSize, PointSeed
 from twinjax.observation import CellDensityObservation, PETObservation, SegmentationObservation
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
@@ -94,25 +96,39 @@ def test_replacing_changes_the_distribution_alone():
         prior.replaced({"speed": ("normal", 0.0, 1.0)})
 
 
+@pytest.fixture(scope="module")
+def known_treatments():
+    """The names of all treatments of conf/treatment."""
+    return {part.name for option in choices("treatment") for part in load_named("treatment", option).treatments}
+
+
 @pytest.mark.parametrize("name", choices("prior"))
-def test_every_shipped_prior_fits_a_tumour(name):
-    domain = Domain(np.ones((3, 3, 3)), (2.0, 2.0, 2.0))
-    observation = {
-        "core": SegmentationObservation(domain, 0.6),
-        "whole_tumor": SegmentationObservation(domain, 0.3),
-        "cell_density": CellDensityObservation(domain),
-        "pet": PETObservation(domain),
-    }
-    mask = np.zeros((3, 3, 3))
-    mask[1, 1, 1] = 1
-    if name.endswith("single_scan"):
-        tumor = Tumor(UntimedFisherKPP(domain), Regimen(), PointSeed([2.0, 2.0, 2.0]), observation)
-    else:
-        regimen = Regimen((Radiotherapy([1.0], [2.0]), Chemotherapy([1.0], [75.0])))
-        tumor = Tumor(FisherKPP(domain), regimen, ContourProfile.from_masks(mask, mask, domain.spacing), observation)
+def test_every_shipped_prior_fits_the_model_of_its_name(name, known_treatments):
+    """Every path leads to one leaf, which takes the value; treatments are those of conf/treatment."""
+    tissue = {part: np.full((6, 6, 6), 0.5) for part in ("adipose", "fibroglandular")}
+    domain = Domain(np.ones((6, 6, 6)), (2.0, 2.0, 2.0), maps=tissue, affine=np.diag([2.0, 2.0, 2.0, 1.0]))
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        model = model_of(compose("config", [f"model={name}"]), domain)
     prior = load_named("prior", name)
-    moved = tumor.with_parameters(prior, jnp.full(len(prior.names), 0.5))
-    values = prior.values(jnp.full(len(prior.names), 0.5))
+    given = {path.split(".")[1] for p in prior.parameters for path in p.where if path.startswith("regimen.")}
+    assert given <= known_treatments
+    drugs = [Chemotherapy([1.0], [75.0], drug=drug) for drug in given - {"radiotherapy"}]
+    regimen = Regimen([*drugs, Radiotherapy([1.0], [2.0])] if "radiotherapy" in given else drugs)
+    initial, observation = InitialSize(1.0), {}
+    if isinstance(model, AbstractSpatialModel):
+        mask = np.zeros(model.domain.shape)
+        mask[2, 2, 2] = 1
+        profile = ContourProfile.from_masks(mask, mask, model.domain.spacing)
+        initial = PointSeed([2.0, 2.0, 2.0]) if name.endswith("single_scan") else profile
+        observation = {
+            "core": SegmentationObservation(model.domain, 0.6),
+            "whole_tumor": SegmentationObservation(model.domain, 0.3),
+            "cell_density": CellDensityObservation(model.domain),
+            "pet": PETObservation(model.domain),
+        }
+    tumor = Tumor(model, regimen, initial, observation)
+    z = jnp.full(len(prior.names), 0.5)
+    moved, values = tumor.with_parameters(prior, z), prior.values(z)
     for parameter in prior.parameters:
         for path in parameter.where:
             assert len(tumor.leaves_at(path)) == 1, path
