@@ -67,6 +67,6 @@ def test_provenance_follows_the_images():
 
     first, same, other = (provenance("seed: 3", 3, patient(value)) for value in (1.0, 1.0, 2.0))
     assert first == same
-    assert first["images (SHA-256)"] != other["images (SHA-256)"]
+    assert first["data (SHA-256)"] != other["data (SHA-256)"]
     assert first["seed"] == 3 and first["configuration"] == "seed: 3"
     assert "twinjax" in first["versions"] and "jax" in first["versions"]

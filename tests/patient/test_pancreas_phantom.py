@@ -29,8 +29,18 @@ def test_maps_are_fractions_and_relative_to_their_mean():
     assert abs(stroma[mask].mean() - 0.6) < 0.05
     assert stroma[mask].min() > 0 and stroma.max() < 1
     np.testing.assert_allclose(perfusion[mask].mean(), 1.0)
-    assert np.corrcoef(stroma[mask], perfusion[mask])[0, 1] < -0.2
     assert not stroma[~mask].any()
+
+
+def test_perfusion_is_lower_where_stroma_is_dense():
+    """Over eight organs, as perfusion varies by itself too: about 0.09 of 0.27 in its logarithm is that of stroma."""
+    correlations = []
+    for seed in range(8):
+        domain = pancreas(resolution_mm=4.0, seed=seed)
+        mask = np.asarray(domain.mask)
+        maps = (np.asarray(domain.map(name))[mask] for name in ("stroma", "perfusion"))
+        correlations.append(np.corrcoef(*maps)[0, 1])
+    assert -0.45 < np.mean(correlations) < -0.2, correlations
 
 
 def test_equal_seeds_give_equal_organs_and_the_head_alone_is_smaller():
