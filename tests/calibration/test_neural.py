@@ -78,6 +78,7 @@ def row():
     return model, density, PSASeries([0.0], [2.8]), DensityFollowUp(200.0, grown)
 
 
+@pytest.mark.slow
 def test_training_follows_the_gradient_of_the_solver(row):
     """The loss falls, and nothing but the network's weights moves."""
     model, density, psa, seen = row

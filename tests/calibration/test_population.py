@@ -100,6 +100,7 @@ def test_a_patient_with_little_data_is_drawn_to_the_others():
     assert np.exp(np.median(posterior.theta[:, -1, 0])) < alone / 3
 
 
+@pytest.mark.slow
 def test_a_walk_is_forecast_from_the_last_reading():
     made = courses(12, np.full(12, 0.01), 0.08)
     posterior = growing(made, WalkingResidual()).fit(key=jax.random.key(0), points=200, rounds=3, draws=100)

@@ -117,6 +117,7 @@ def test_coarse_mechanics_are_near_the_fine_ones():
     assert np.sqrt(np.mean((coarse - fine)[near] ** 2)) < 0.4 * np.sqrt(np.mean(fine[near] ** 2))
 
 
+@pytest.mark.slow
 def test_derivatives_agree_with_finite_differences():
     def cells(values, adjoint=None):
         breast = model(diffusivity=0.1 * values[0], mechanical_coupling=5.0 * values[1])
