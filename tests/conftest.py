@@ -1,6 +1,7 @@
 """Set-up of all tests: float64, shape and type checks, one thread per process, a compilation cache."""
 
 import os
+import sys
 from pathlib import Path
 
 # Read by BLAS, OpenMP and XLA once, when they are imported: the processes of pytest-xdist share the cores.
@@ -13,6 +14,7 @@ import hypothesis
 import jax
 import matplotlib
 import pytest
+from absl import logging as absl_logging
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
@@ -20,6 +22,9 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent 
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 matplotlib.use("Agg")
+# Hydra closes every logging handler when it sets up its own. That of absl, which Flax brings, then closes its stream,
+# unless that is one of Python's own: here it would be the file into which pytest captures.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 install_import_hook("twinjax", "typechecker.checked")

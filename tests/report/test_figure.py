@@ -29,6 +29,8 @@ def line(panel, label):
     [
         ("whole_tumor_volume_mm3", ("Whole tumour volume", "mL", 1e-3)),
         ("psa_ng_ml", ("PSA", "ng/mL", 1.0)),
+        ("ca19_9_u_ml", ("CA19-9", "U/mL", 1.0)),
+        ("sum_of_diameters_mm", ("Sum of diameters", "mm", 1.0)),
         ("eqd2_late_tissue_gy", ("EQD2 late tissue", "Gy", 1.0)),
         ("cell_count", ("Cell count", "", 1.0)),
     ],

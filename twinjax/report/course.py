@@ -8,7 +8,7 @@ from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import calibration_section, options_section, timing_section, words
-from twinjax.report.style import quantity_label
+from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CourseForecast
@@ -126,7 +126,9 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
         measured, predicted, low, high = (
             f"{scale * score[key]:.3g}" for key in ("measured", "predicted", "lower_90", "upper_90")
         )
-        rows.append([score["day"], f"{label} ({unit})", measured, predicted, f"{low} to {high}", score["in_interval"]])
+        rows.append(
+            [score["day"], with_unit(label, unit), measured, predicted, f"{low} to {high}", score["in_interval"]]
+        )
     columns = ["day", "quantity", "measured", "forecast, median", "90 % interval", "inside"]
     cells = [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
     return Section(

@@ -46,7 +46,7 @@ def treatment_marks(regimen: Regimen) -> list[TreatmentMark]:
     for treatment in regimen.treatments:
         kind = treatment.name, isinstance(treatment, AbstractContinuousTreatment)
         kinds.setdefault(kind, []).extend(np.asarray(treatment.times, float).tolist())
-    return [TreatmentMark(label, times, continuous) for (label, continuous), times in kinds.items()]
+    return [TreatmentMark(label.replace("_", " "), times, continuous) for (label, continuous), times in kinds.items()]
 
 
 @styled

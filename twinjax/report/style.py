@@ -64,7 +64,9 @@ STYLE: dict[Any, Any] = {
 }
 UNITS = {
     "_mm3": ("mL", 1e-3),
+    "_mm": ("mm", 1.0),
     "_ng_ml": ("ng/mL", 1.0),
+    "_u_ml": ("U/mL", 1.0),
     "_nmol_l": ("nmol/L", 1.0),
     "_mg_m2": ("mg/m²", 1.0),
     "_gy": ("Gy", 1.0),
@@ -94,6 +96,7 @@ def quantity_label(name: str) -> tuple[str, str, float]:
     suffix = next((s for s in UNITS if name.endswith(s)), "")
     unit, scale = UNITS[suffix] if suffix else ("", 1.0)
     words = name.removesuffix(suffix).replace("_", " ").replace("tumor", "tumour")
+    words = words.replace("ca19 9", "CA19-9")
     for acronym in ("psa", "bed", "eqd2", "adc"):
         words = " ".join(acronym.upper() if word == acronym else word for word in words.split(" "))
     return words[:1].upper() + words[1:], unit, scale
