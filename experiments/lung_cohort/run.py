@@ -18,15 +18,16 @@ import jax
 import numpy as np
 from cohort import QUANTITY, read_lesions, split
 
-from twinjax.calibration import Prior
-from twinjax.calibration.population import (
+from twinjax.calibration import (
     AbstractResidual,
     Cohort,
     IndependentResidual,
     PopulationForecast,
     PopulationModel,
     PopulationPosterior,
+    Prior,
     WalkingResidual,
+    fit_population,
 )
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
@@ -73,7 +74,7 @@ class Candidate:
             residual=self.residual,
             reading_error=READING_ERROR_MM,
         )
-        return population.fit(key=jax.random.key(seed), points=POINTS, rounds=ROUNDS, draws=DRAWS)
+        return fit_population(population, key=jax.random.key(seed), points=POINTS, rounds=ROUNDS, draws=DRAWS)
 
 
 STEIN, CLARET = ("shrinkage_rate", "growth_rate"), ("growth_rate", "drug_kill_rate", "resistance_rate")

@@ -8,13 +8,16 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import jax
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER))
+if TYPE_CHECKING:
+    from case import Case
 
-from case import Case  # noqa: E402
+FOLDER = Path(__file__).parent
+# The topics import `case` from here, whoever loads this file.
+sys.path.insert(0, str(FOLDER))
 
 NO_CASES = {"case", "table"}
 
@@ -24,7 +27,7 @@ def topics() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in NO_CASES)
 
 
-def cases(topic: str) -> list[Case]:
+def cases(topic: str) -> "list[Case]":
     """The cases of one file. Its module is loaded under a name of its own."""
     return list(_module(topic).CASES)
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twinjax.calibration import Prior
-from twinjax.calibration.population import (
+from twinjax.calibration import (
     Cohort,
     IndependentResidual,
     PopulationForecast,
     PopulationModel,
+    Prior,
     WalkingResidual,
+    fit_population,
 )
 from twinjax.core.errors import InputError
 from twinjax.model import SteinRegression, VolumeModel
@@ -72,8 +73,12 @@ def test_the_population_and_its_patients_are_found():
     """Forty synthetic lesions: median and spread within three standard errors, rates of patients near the truth."""
     count, median, spread = 40, 0.012, 0.5
     rates = median * np.exp(spread * np.random.default_rng(3).standard_normal(count))
-    posterior = growing(courses(count, rates, 0.05), IndependentResidual(freedom=30.0)).fit(
-        key=jax.random.key(0), points=200, rounds=5, draws=100
+    posterior = fit_population(
+        growing(courses(count, rates, 0.05), IndependentResidual(freedom=30.0)),
+        key=jax.random.key(0),
+        points=200,
+        rounds=5,
+        draws=100,
     )
     assert posterior.diagnostics["converged"], posterior.diagnostics["verdict"]
     found_median, found_spread = posterior.medians()["growth"]
@@ -93,8 +98,12 @@ def test_the_population_and_its_patients_are_found():
 def test_a_patient_with_little_data_is_drawn_to_the_others():
     rates = np.full(20, 0.012)
     odd = ClinicalCourse("synthetic_odd", {DIAMETER: ([0.0, 7.0], [30.0, 33.0])}, source="synthetic")
-    posterior = growing([*courses(20, rates, 0.05), odd], IndependentResidual()).fit(
-        key=jax.random.key(0), points=300, rounds=3, draws=100
+    posterior = fit_population(
+        growing([*courses(20, rates, 0.05), odd], IndependentResidual()),
+        key=jax.random.key(0),
+        points=300,
+        rounds=3,
+        draws=100,
     )
     alone = np.log(33 / 30)
     assert np.exp(np.median(posterior.theta[:, -1, 0])) < alone / 3
@@ -103,7 +112,7 @@ def test_a_patient_with_little_data_is_drawn_to_the_others():
 @pytest.mark.slow
 def test_a_walk_is_forecast_from_the_last_reading():
     made = courses(12, np.full(12, 0.01), 0.08)
-    posterior = growing(made, WalkingResidual()).fit(key=jax.random.key(0), points=200, rounds=3, draws=100)
+    posterior = fit_population(growing(made, WalkingResidual()), key=jax.random.key(0), points=200, rounds=3, draws=100)
     last = np.array([course.measurements[DIAMETER][1][-1] for course in made])
     day = np.full((12, 1), made[0].days[-1])
     forecast = posterior.forecast(np.hstack([day, day + 70]), key=jax.random.key(1))

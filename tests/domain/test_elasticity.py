@@ -75,10 +75,12 @@ def test_sphere_has_shear_outside_alone():
 def test_second_order_in_the_voxel_edge():
     """A smooth radial pressure p has the stress 2 G / M |p(r) - mean of p within r|."""
 
+    def pressure(r):
+        return np.exp(-((r / 4.0) ** 2))
+
     def error(size):
         h = 24 / size
         distance, mask = ball(size, size / 2)
-        pressure = lambda r: np.exp(-((r / 4.0) ** 2))  # noqa: E731
         tissue = ElasticTissue(1.0, mask, (h,) * 3)
         stress = np.asarray(tissue.response(jnp.asarray(pressure(h * distance))).von_mises)
         expected = SHARE * np.abs(pressure(h * distance) - mean_inside(pressure, h * distance))

@@ -36,6 +36,8 @@ SETTINGS = JobSettings(
     horizon_days=40,
     interval_days=10,
     draws=10,
+    surgery_day=40,
+    mass_effect=True,
     decision_horizon_days=20,
     decision_draws=10,
     options=("none", "reirradiation"),
@@ -74,7 +76,8 @@ def rows(job, name):
 
 def test_all_files_are_there_and_no_partial_ones(job):
     fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
-    tables = ["features.csv", "metrics.csv", "parameters.csv", "volumes.csv"]
+    fields += [f"displacement_day_{day:04d}.nii.gz" for day in (15, 30, 40)]
+    tables = ["displacement.csv", "features.csv", "metrics.csv", "parameters.csv", "volumes.csv"]
     expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
 
@@ -179,3 +182,26 @@ def test_every_stage_has_its_time(job):
     seconds = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["seconds"]
     assert list(seconds) == list(job[1].seconds) and len(seconds) == job[1].stages
     assert all(value > 0 for value in seconds.values())
+
+
+def test_the_brain_is_pushed_by_a_growing_tumour(job):
+    moved = rows(job, "displacement.csv")
+    assert [float(row["day"]) for row in moved] == [15.0, 30.0, 40.0]
+    largest = [float(row["largest_displacement_mm"]) for row in moved]
+    assert 0 < largest[0] < largest[1] < largest[2] < 10
+    assert all(0 <= float(row["midline_shift_mm"]) <= top for row, top in zip(moved, largest, strict=True))
+    scan = job[0].visits[0].scan
+    image = nibabel.load(job[1].folder / "displacement_day_0040.nii.gz")
+    assert image.shape == scan.shape
+    # Brought to the finer grid of the scan.
+    assert image.get_fdata().max() == pytest.approx(largest[2], rel=0.1)
+    assert "Mass effect" in (job[1].folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_complete_response_of_this_tumour_is_out_of_the_question(job):
+    response = json.loads((job[1].folder / "results.json").read_text())["complete_response"]
+    assert set(response) == {"as planned", "none", "reirradiation"}
+    assert response["as planned"]["day"] == 40
+    for one in response.values():
+        assert one["probability"] == 0 and one["upper"] < 0.5 and one["cell_volume_mm3"][0] > one["threshold_mm3"]
+    assert "Complete response" in (job[1].folder / "report.html").read_text(encoding="utf-8")

@@ -20,6 +20,8 @@ MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
         ({"until_day": 0}, "calibration.until_day=0"),
         ({"until_day": -5}, "calibration.until_day=-5"),
         ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
+        ({"surgery_day": 30.0}, "forecast.surgery_day must lie after the last calibrated visit .day 30."),
+        ({"surgery_day": 200.0, "horizon_days": 180.0}, "not after forecast.horizon_days"),
     ],
 )
 def test_settings_that_do_not_fit_the_patient(changes, message):
@@ -34,11 +36,21 @@ def test_the_steps_of_a_single_scan_are_of_its_own_clock():
     JobSettings(max_step=0.025).check([0.0], single, prior)
 
 
+def test_what_needs_scans_over_time_is_refused_elsewhere():
+    single, prior = UntimedFisherKPP(MODEL.domain), load_named("prior", "glioblastoma_single_scan")
+    with pytest.raises(InputError, match="need several visits with scans; leave them out for UntimedFisherKPP"):
+        JobSettings(max_step=0.025, mass_effect=True).check([0.0], single, prior)
+    with pytest.raises(InputError, match="leave them out for VolumeModel"):
+        JobSettings(surgery_day=100.0).check(
+            DAYS, load_named("model", "lung_volume"), load_named("prior", "lung_volume")
+        )
+
+
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")
     keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step")}
-    keys |= {"forecast": ("interval_days", "draws")}
+    keys |= {"forecast": ("interval_days", "draws", "surgery_day", "mass_effect")}
     for group, names in keys.items():
         for name in names:
             assert getattr(JobSettings(), name) == config[group][name], name

@@ -173,7 +173,10 @@ def test_flow_is_exact_in_every_voxel():
     """Against each voxel's own logistic flow; interpolation in the exposure costs nothing that can be seen."""
     u, exposure = jnp.asarray(RNG.random(60)), jnp.asarray(RNG.uniform(0.2, 2.5, 60))
     found = logistic_flow(u, 7.0, 0.1, 0.9, log_kill=0.2, kills=KILLS, exposure=exposure)
-    one = lambda u, c: LogisticGrowth().flow(u, 7.0, 0.1, 0.9, 0.2, Kills(c * KILLS.log_kill, KILLS.elapsed))  # noqa: E731
+
+    def one(u, c):
+        return LogisticGrowth().flow(u, 7.0, 0.1, 0.9, 0.2, Kills(c * KILLS.log_kill, KILLS.elapsed))
+
     np.testing.assert_allclose(found, jax.vmap(one)(u, exposure), rtol=1e-11)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.nifti import write_nifti
 from twinjax.imaging.scan import Scan
+from twinjax.model import AnisotropicFisherKPP
 from twinjax.patient import PatientData, Visit, load_folder
 from twinjax.patient.truth import SpatialTruth
 from twinjax.treatment import Radiotherapy, Regimen
@@ -162,6 +164,22 @@ def test_a_folder_with_numbered_days(tmp_path):
     # The first four columns are 0.8 white and 0.2 grey matter, the others 0.4 grey: below one half.
     assert np.asarray(loaded.brain_mask.mask).sum() == 6 * 4 * 5
     np.testing.assert_allclose(loaded.regimen.treatments[0].times, [5])
+
+
+def test_diffusion_tensors_of_the_baseline_are_maps_of_the_tissue(tmp_path):
+    """As MRtrix writes them: xx, yy, zz, xy, xz, yz along the axes of patient space, of which the first is reversed."""
+    write_visit(tmp_path / "day_0000")
+    write_visit(tmp_path / "day_0030")
+    tensor = np.broadcast_to([2.0, 1.0, 1.0, 0.3, 0.0, 0.1], (*SHAPE, 6)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(tensor, AFFINE), tmp_path / "day_0000" / "diffusion_tensor.nii.gz")
+    domain = PatientData("P1", tmp_path).brain_mask
+    inside = np.asarray(domain.mask)
+    for name, value in {"xx": 2.0, "yy": 1.0, "xy": -0.3, "yz": 0.1}.items():
+        np.testing.assert_allclose(np.asarray(domain.map(f"diffusion_tensor_{name}"))[inside], value, rtol=1e-6)
+    assert AnisotropicFisherKPP(domain).relative_tensor().shape == (3, 3, *SHAPE)
+    nibabel.save(nibabel.Nifti1Image(tensor[1:], AFFINE), tmp_path / "day_0000" / "diffusion_tensor.nii.gz")
+    with pytest.raises(InputError, match=r"diffusion_tensor.nii.gz has another grid .shape \(5, 7, 5\)"):
+        PatientData("P1", tmp_path)
 
 
 def test_the_table_in_the_folder_is_never_passed_over(tmp_path):

@@ -5,14 +5,15 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from twinjax.calibration import longitudinal_problem
 from twinjax.calibration.prior import Prior
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
-from twinjax.model import FisherKPP, TripleNegativeBreast
+from twinjax.model import AnisotropicFisherKPP, FisherKPP, TripleNegativeBreast
 from twinjax.patient import VirtualOrgan
-from twinjax.patient.phantom import breast
+from twinjax.patient.phantom import brain, breast
 from twinjax.solver import StrangSplitting
 from twinjax.treatment import Chemotherapy, Regimen
 
@@ -141,3 +142,21 @@ def test_the_named_patient_says_its_own_truth():
     recorded = {treatment.name: treatment for treatment in named.recorded_regimen.treatments}
     for treatment in named.regimen.treatments:
         np.testing.assert_array_equal(treatment.times, recorded[treatment.name].times)
+
+
+def test_made_up_fibres_follow_the_white_matter():
+    """They run along its surface, not through it, and there is none in grey matter."""
+    pytest.importorskip("nilearn")
+    domain = brain((10.0, 25.0, 10.0), 36.0, resolution_mm=1.0, fibres=True)
+    model = AnisotropicFisherKPP(domain)
+    white = np.asarray(domain.white_matter)
+    slope = np.stack(np.gradient(ndimage.gaussian_filter(white, 1.5)))
+    steep = np.asarray(domain.mask) & (white > 0.5) & (np.linalg.norm(slope, axis=0) > 0.1)
+    assert steep.sum() > 1000
+    rows = [[np.asarray(model.fibre[min(a, b) + max(a, b)]) for b in "xyz"] for a in "xyz"]
+    through = np.einsum("ixyz,ijxyz,jxyz->xyz", slope, rows, slope) / np.sum(slope**2, axis=0).clip(1e-9)
+    # A direction of its own in every voxel would give one third.
+    assert through[steep].mean() < 0.15
+    anisotropy = np.asarray(model.fractional_anisotropy)
+    assert anisotropy[white > 0.95].mean() > 0.6
+    assert anisotropy[np.asarray(domain.mask) & (white < 0.05)].mean() < 0.1

@@ -27,7 +27,16 @@ GIVEN = Regimen((Radiotherapy([2.0], [2.0]),))
 START = 0.9 * np.exp(-((np.arange(48) - 23.5)[:, None, None] ** 2) / (2 * 3.0**2)) * np.ones(SHAPE)
 
 
-def problem() -> InverseProblem:
+# The same, and a drug that was not given.
+FORECAST_PRIOR = Prior(
+    {
+        **{p.name: {"distribution": p.distribution, "where": p.where} for p in PRIOR.parameters},
+        "drug": {"distribution": ("lognormal", 5.0, 0.5), "where": "regimen.temozolomide.sensitivity"},
+    }
+)
+
+
+def problem(*, forecast_prior: Prior | None = None) -> InverseProblem:
     everywhere = np.arange(DOMAIN.mask.size)
     observations = {
         "cell_density": CellDensityObservation(DOMAIN),
@@ -39,12 +48,15 @@ def problem() -> InverseProblem:
         for day in (4.0, 8.0)
         for name, threshold in (("core", 0.6), ("whole_tumor", 0.3))
     ]
-    return InverseProblem(MODEL, GIVEN, DensityField(jnp.asarray(START)), observations, data, PRIOR)
+    start = DensityField(jnp.asarray(START))
+    return InverseProblem(MODEL, GIVEN, start, observations, data, PRIOR, forecast_prior=forecast_prior)
 
 
-def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20) -> Posterior:
+def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20, forecast_prior: Prior | None = None) -> Posterior:
     z = np.asarray(z_map) + spread * np.random.default_rng(0).normal(size=(2, draws // 2, 3))
-    return Posterior.from_draws(problem(), z, np.asarray(z_map), method="none: synthetic draws", doubts=[])
+    return Posterior.from_draws(
+        problem(forecast_prior=forecast_prior), z, np.asarray(z_map), method="none: synthetic draws", doubts=[]
+    )
 
 
 def slab(first: int, last: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from twinjax.core.errors import InputError
-from twinjax.treatment import Radiotherapy, Regimen
+from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 from twinjax.twin import DigitalTwin, compare
 from twinjax.twin.comparison import _days_to_progression, probability_best
 
@@ -100,3 +100,18 @@ def test_progression_is_40_percent_above_the_smallest_volume():
         ]
     )
     assert _days_to_progression(times, volume).tolist() == [14.0, 21.0, 21.0, 21.0]
+
+
+def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
+    """Of a posterior that leaves nothing open the untreated outcome is one number, that of a new drug is not."""
+    posterior = bar.posterior(spread=0.0, forecast_prior=bar.FORECAST_PRIOR)
+    twin = DigitalTwin(bar.MODEL, posterior.map_estimate, posterior.credible_interval(0.95))
+    assert twin.uncalibrated == ("drug",)
+    drug = Regimen((Chemotherapy([0.0, 5.0], 75.0, sensitivity=0.0),))
+    options = {"none": Regimen(), "drug": drug, "drug again": drug}
+    final = compare(twin, options, decision_day=5.0, horizon_days=20.0, draws=20).final
+    assert np.ptp(final["none"]) == 0
+    assert np.ptp(np.log(final["drug"])) > 0.1
+    # The nominal sensitivity of the option, which is none, does not count.
+    assert (final["drug"] < final["none"]).all()
+    np.testing.assert_array_equal(final["drug"], final["drug again"])

@@ -1,6 +1,7 @@
 """Calibration: one inverse problem, many methods."""
 
 from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibrator
+from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
@@ -8,16 +9,18 @@ from twinjax.calibration.importance import ImportanceSampler as ImportanceSample
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem as longitudinal_problem
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler
-from twinjax.calibration.population import Cohort as Cohort
-from twinjax.calibration.population import IndependentResidual as IndependentResidual
 from twinjax.calibration.population import PopulationModel as PopulationModel
-from twinjax.calibration.population import PopulationPosterior as PopulationPosterior
-from twinjax.calibration.population import WalkingResidual as WalkingResidual
+from twinjax.calibration.population_fit import fit_population as fit_population
+from twinjax.calibration.population_posterior import PopulationForecast as PopulationForecast
+from twinjax.calibration.population_posterior import PopulationPosterior as PopulationPosterior
 from twinjax.calibration.posterior import Posterior as Posterior
 from twinjax.calibration.prior import Parameter as Parameter
 from twinjax.calibration.prior import Prior as Prior
 from twinjax.calibration.problem import Datum as Datum
 from twinjax.calibration.problem import InverseProblem as InverseProblem
 from twinjax.calibration.problem import coarse_and_fine as coarse_and_fine
+from twinjax.calibration.residual import AbstractResidual as AbstractResidual
+from twinjax.calibration.residual import IndependentResidual as IndependentResidual
+from twinjax.calibration.residual import WalkingResidual as WalkingResidual
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
 from twinjax.calibration.tumor import Tumor as Tumor

@@ -53,9 +53,17 @@ def course_problem(
         for day, value in zip(*patient.measurements[name], strict=True)
         if day >= days[0]
     ]
-    prior = applicable(prior, patient.regimen, observations)
+    prior, forecast_prior = applicable(prior, patient.regimen, observations)
     log.info("  %d measurements, %d unknowns", len(data), len(prior.names))
     initial = InitialSize(sizes[0])
     return InverseProblem(
-        model, patient.regimen, initial, observations, data, prior, solver=solver, start=float(days[0])
+        model,
+        patient.regimen,
+        initial,
+        observations,
+        data,
+        prior,
+        forecast_prior=forecast_prior,
+        solver=solver,
+        start=float(days[0]),
     )

@@ -31,6 +31,8 @@ from twinjax.treatment import Regimen
 
 # The slices of clinical diffusion images are 3 to 5 mm thick.
 PARTIAL_VOLUME_MM = 3.0
+# Of the places that a parameter may live in, those that a patient may lack.
+PLACED = ("regimen", "observation")
 
 log = logging.getLogger("twinjax")
 
@@ -96,7 +98,7 @@ def longitudinal_problem(
     observations, data = observations | laboratory, data + measured
     used = {datum.observation for datum in data}
     observations = {name: observation for name, observation in observations.items() if name in used}
-    prior = applicable(prior, patient.regimen, observations)
+    prior, forecast_prior = applicable(prior, patient.regimen, observations)
     count = sum(datum.values.size for datum in data)
     log.info("  %d data on days %s, %d unknowns", count, patient.days.tolist(), len(prior.names))
     return InverseProblem(
@@ -106,6 +108,7 @@ def longitudinal_problem(
         observations,
         data,
         prior,
+        forecast_prior=forecast_prior,
         solver=solver,
         start=baseline.day,
         max_step=max_step,
@@ -129,23 +132,38 @@ def _laboratory_data(patient: PatientData, model: AbstractSpatialModel):
     return observations, data
 
 
-def applicable(prior: Prior, regimen: Regimen, observations) -> Prior:
-    """The prior without the parameters of treatments and observations that are not there."""
+def applicable(prior: Prior, regimen: Regimen, observations) -> tuple[Prior, Prior]:
+    """The prior of what this patient can tell, and that of forecasts.
+
+    The first leaves out the parameters of treatments and observations that are not there. The second has them in the
+    same order, in all treatments that share them, and after them those of the treatments that are not there yet.
+    """
     there = {("regimen", treatment.name) for treatment in regimen.treatments}
     there |= {("observation", name) for name in observations}
-    kept, dropped = {}, []
+    known, later, unseen, dropped = {}, {}, {}, []
     for parameter in prior.parameters:
-        paths = [path.split(".") for path in parameter.where]
-        where = [
-            ".".join(path) for path in paths if path[0] not in ("regimen", "observation") or (path[0], path[1]) in there
-        ]
-        if where:
-            kept[parameter.name] = {"distribution": parameter.distribution, "where": where, "unit": parameter.unit}
+        rest = {"distribution": parameter.distribution, "unit": parameter.unit}
+        paths = [path for path in parameter.where if _kind(path) != "observation" or _place(path) in there]
+        now = [path for path in paths if _kind(path) not in PLACED or _place(path) in there]
+        if now:
+            known[parameter.name], later[parameter.name] = rest | {"where": now}, rest | {"where": paths}
         else:
             dropped.append(parameter.name)
+        if paths and not now:
+            unseen[parameter.name] = rest | {"where": paths}
     if dropped:
         log.info("  left out, for want of that treatment or measurement: %s", ", ".join(dropped))
-    return Prior(kept)
+    return Prior(known), Prior(later | unseen)
+
+
+def _kind(path: str) -> str:
+    return path.partition(".")[0]
+
+
+def _place(path: str) -> tuple[str, str]:
+    """`("regimen", "temozolomide")` of `regimen.temozolomide.sensitivity`."""
+    kind, name, *_ = path.split(".")
+    return kind, name
 
 
 def _region(visit: Visit, name: str, domain) -> np.ndarray:

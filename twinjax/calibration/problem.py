@@ -51,14 +51,16 @@ class InverseProblem(eqx.Module):
     """Which parameters explain the data? In whitened coordinates z, whose prior is standard normal.
 
     **Fields:** `whole`, the tumour on the grid of the model; `tumor`, the same on the `box` that is solved;
-    `data`, indexed in that box; `prior`; `solver` and `max_step` (days) of
-    `simulate`; `start`, the day on which the initial condition holds.
+    `data`, indexed in that box; `prior`; `forecast_prior`, the same parameters and after them those of treatments that
+    the patient has not had yet, about which the data say nothing; `solver` and `max_step` (days) of `simulate`;
+    `start`, the day on which the initial condition holds.
     """
 
     whole: Tumor
     tumor: Tumor
     data: tuple[Datum, ...]
     prior: Prior = eqx.field(static=True)
+    forecast_prior: Prior = eqx.field(static=True)
     solver: diffrax.AbstractSolver | None
     start: float = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
@@ -73,6 +75,7 @@ class InverseProblem(eqx.Module):
         data: Sequence[Datum],
         prior: Prior,
         *,
+        forecast_prior: Prior | None = None,
         solver: diffrax.AbstractSolver | None = None,
         start: float = 0.0,
         max_step: float = 1.0,
@@ -83,6 +86,7 @@ class InverseProblem(eqx.Module):
         self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
         self.data = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
+        self.forecast_prior = prior if forecast_prior is None else forecast_prior
         self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
         if not self.data:
             raise InputError("there are no data to calibrate to")
@@ -91,6 +95,8 @@ class InverseProblem(eqx.Module):
                 raise InputError(f"there is no observation '{datum.observation}'; known: {', '.join(observations)}")
             if datum.day < start:
                 raise InputError(f"data of day {datum.day:g} lie before the start of the model, day {start:g}")
+        if self.forecast_prior.names[: len(prior.names)] != prior.names:
+            raise InputError("forecast_prior must begin with the parameters of prior, in their order")
         for parameter in prior.parameters:
             for path in parameter.where:
                 if not self.tumor.leaves_at(path):

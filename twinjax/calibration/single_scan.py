@@ -63,7 +63,7 @@ def single_scan_problem(
         top = peak_uptake(patient.visits[0], domain)
         observations["pet"] = PETObservation(domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm)
         data.append(Datum(1.0, "pet", uptake / top, inside))
-    prior = applicable(prior, Regimen(), observations)
+    prior, _ = applicable(prior, Regimen(), observations)
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
     # The same on every grid, or a coarse fit would not carry over; wide enough for the coarsest.
     seed = PointSeed(position, radius=SEED_RADIUS_MM, amplitude=0.9)

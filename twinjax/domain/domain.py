@@ -62,9 +62,12 @@ class Domain(eqx.Module):
 
     @classmethod
     def from_tissue(
-        cls, white_matter, grey_matter, affine, *, brain_mask=None, tissue_threshold: float = 0.5
+        cls, white_matter, grey_matter, affine, *, brain_mask=None, maps=None, tissue_threshold: float = 0.5
     ) -> "Domain":
-        """The part of the brain that is at least `tissue_threshold` white plus grey matter: CSF is out."""
+        """The part of the brain that is at least `tissue_threshold` white plus grey matter: CSF is out.
+
+        `maps`: what is known besides, on the same grid.
+        """
         white_matter, grey_matter = np.asarray(white_matter), np.asarray(grey_matter)
         shapes = [np.shape(a) for a in (white_matter, grey_matter, brain_mask) if a is not None]
         if len(set(shapes)) > 1:
@@ -73,7 +76,7 @@ class Domain(eqx.Module):
         if brain_mask is not None:
             mask &= np.asarray(brain_mask) > 0
         spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
-        return cls(mask, spacing, white_matter=white_matter, grey_matter=grey_matter, affine=affine)
+        return cls(mask, spacing, white_matter=white_matter, grey_matter=grey_matter, maps=maps, affine=affine)
 
     def map(self, name: str) -> Float[Array, "*grid"]:
         """The map of that name; `InputError` where the domain has none."""
@@ -95,6 +98,10 @@ class Domain(eqx.Module):
     def grey_matter(self) -> Float[Array, "*grid"]:
         """Fraction of grey matter; zero where it is not known."""
         return self.maps.get("grey_matter", jnp.zeros(self.shape))
+
+    def open_mask(self, open_tissue: Array | None) -> Bool[Array, "*grid"]:
+        """The mask without what was removed: `open_tissue` is 1 where tissue is left, 0 elsewhere, None for all."""
+        return self.mask if open_tissue is None else self.mask & (open_tissue > 0.5)
 
     @property
     def shape(self) -> tuple[int, ...]:

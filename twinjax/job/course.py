@@ -8,14 +8,14 @@ import jax
 import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem
-from twinjax.core.config import load_named
+from twinjax.job.options import compare_options, treatment_options
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
 from twinjax.report import write_report
 from twinjax.report.course import course_report
-from twinjax.twin import CourseForecast, DigitalTwin, compare
+from twinjax.twin import CourseForecast, DigitalTwin
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
@@ -41,7 +41,7 @@ def run_course(
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
-    options = {name: load_named("treatment", name) for name in settings.options}
+    options = treatment_options(settings)
     with run.stage("calibrate on the early measurements"):
         problem = course_problem(past, model, prior, solver=solver)
         posterior = calibrator.fit(problem, key=jax.random.key(seed))
@@ -57,22 +57,10 @@ def run_course(
     with run.stage("compare with what was held out"):
         scores = course_scores(patient, prediction, last_day)
         rows = course_metrics(scores)
-        run.write_csv("metrics.csv", rows)
-        run.log_metrics(rows)
-    comparison = None
-    if len(options) >= 2:
-        with run.stage("compare treatments"):
-            comparison = compare(
-                twin,
-                options,
-                decision_day=last_day,
-                horizon_days=last_day + settings.decision_horizon_days,
-                given=patient.regimen,
-                draws=settings.decision_draws,
-                outcome=model.size_quantity,
-                progress=True,
-            )
-            run.log_options(comparison)
+        run.write_metrics(rows)
+    comparison = compare_options(
+        run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome=model.size_quantity
+    )
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, rows, origin) | {
         "scores": scores,
@@ -89,6 +77,7 @@ def run_course(
             metrics=rows,
             comparison=comparison,
             options=options,
+            uncalibrated=twin.uncalibrated,
             provenance=origin,
             seconds=dict(run.seconds),
         )

@@ -1,21 +1,22 @@
 """Several visits: calibrate on the early ones, forecast the later, compare treatments, report."""
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import diffrax
 import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
-from twinjax.core.config import load_named
 from twinjax.job.calibrate import calibrate
+from twinjax.job.options import compare_options, treatment_options
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, Forecast, compare
+from twinjax.twin import DigitalTwin, Forecast, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics
 
 log = logging.getLogger("twinjax")
@@ -37,12 +38,13 @@ def run_longitudinal(
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
-    `volumes.csv`, `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid.
+    `volumes.csv`, `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid;
+    with `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm).
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
-    options = {name: load_named("treatment", name) for name in settings.options}
+    options = treatment_options(settings)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
@@ -53,9 +55,9 @@ def run_longitudinal(
         )
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
-        times = np.unique(
-            np.r_[patient.days, np.arange(0, settings.horizon_days, settings.interval_days), settings.horizon_days]
-        )
+        regular = np.arange(0, settings.horizon_days, settings.interval_days)
+        surgery = [] if settings.surgery_day is None else [settings.surgery_day]
+        times = np.unique(np.r_[patient.days, regular, surgery, settings.horizon_days])
         times = times[times <= settings.horizon_days]
         prediction = twin.predict(
             settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws, progress=True
@@ -72,28 +74,32 @@ def run_longitudinal(
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
                 run.write_field(file, field_, prediction.domain, baseline.affine, baseline.shape)
         run.write_csv("volumes.csv", prediction.volume_rows())
+        displacement = None
+        if settings.mass_effect:
+            displacement = brain_displacement(baseline, model, prediction, shown)
+            run.write_csv("displacement.csv", displacement.rows)
+            for day, magnitude in zip(shown, displacement.magnitude, strict=True):
+                file = f"displacement_day_{round(day):04d}.nii.gz"
+                run.write_field(file, magnitude, displacement.domain, baseline.affine, baseline.shape)
     with run.stage("compare with what was held out"):
         scores = forecast_scores(patient, prediction, posterior, last_day)
         rows = held_out_metrics(scores)
-        run.write_csv("metrics.csv", rows)
-        run.log_metrics(rows)
-    comparison = None
-    if len(options) >= 2:
-        with run.stage("compare treatments"):
-            comparison = compare(
-                twin,
-                options,
-                decision_day=last_day,
-                horizon_days=last_day + settings.decision_horizon_days,
-                given=patient.regimen,
-                draws=settings.decision_draws,
-                progress=True,
-            )
-            run.log_options(comparison)
+        run.write_metrics(rows)
+    comparison = compare_options(
+        run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
+    )
+    response = None
+    if settings.surgery_day is not None:
+        response = {"as planned": complete_response(prediction, settings.surgery_day)}
+        for name, one in (comparison.forecasts if comparison else {}).items():
+            assert isinstance(one, Forecast)
+            response[name] = complete_response(one, float(one.times[-1]))
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, rows, origin) | {
         "scores_by_visit": scores,
         "options": None if comparison is None else comparison.rows(),
+        "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
+        "displacement": None if displacement is None else displacement.rows,
     }
     with run.stage("write the report"):
         report = longitudinal_report(
@@ -106,6 +112,9 @@ def run_longitudinal(
             metrics=rows,
             comparison=comparison,
             options=options,
+            uncalibrated=twin.uncalibrated,
+            response=response,
+            displacement=displacement,
             provenance=origin,
             seconds=dict(run.seconds),
         )

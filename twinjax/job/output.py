@@ -85,8 +85,9 @@ class Run:
         for row in rows:
             log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
 
-    def log_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The rows of `metric_row` on the terminal."""
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """`metrics.csv` of the rows of `metric_row`, which the log shows too."""
+        self.write_csv("metrics.csv", rows)
         for row in rows:
             target = f" (target {row['target']})" if row["target"] else ""
             log.info("  %-46s %.3g %s%s", row["metric"], row["value"], row["unit"], target)

@@ -8,7 +8,7 @@ import numpy as np
 from twinjax.calibration import Prior
 from twinjax.core.config import choices
 from twinjax.core.errors import InputError
-from twinjax.model import AbstractTumorModel, UntimedFisherKPP
+from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisherKPP
 
 # A whole life of a tumour in fewer than ten steps is no solution.
 LONGEST_SINGLE_SCAN_STEP = 0.1
@@ -36,6 +36,8 @@ class JobSettings:
     horizon_days: float = 180.0
     interval_days: float = 7.0
     draws: int = 100
+    surgery_day: float | None = None
+    mass_effect: bool = False
     decision_horizon_days: float = 120.0
     decision_draws: int = 60
     options: Sequence[str] = field(default_factory=tuple)
@@ -50,6 +52,10 @@ class JobSettings:
                 raise InputError(f"{key} must be a whole number of at least 10, for an interval, got {value}")
         if not (self.until_day is None or isinstance(self.until_day, int | float)):
             raise InputError(f"calibration.until_day must be a day or null, got {self.until_day}")
+        if not (self.surgery_day is None or isinstance(self.surgery_day, int | float)):
+            raise InputError(f"forecast.surgery_day must be a day or null, got {self.surgery_day}")
+        if not isinstance(self.mass_effect, bool):
+            raise InputError(f"forecast.mass_effect must be true or false, got {self.mass_effect}")
         known = choices("treatment")
         if isinstance(self.options, str) or len(self.options) == 1:
             raise InputError(
@@ -62,6 +68,11 @@ class JobSettings:
     def check(self, days: Sequence[float], model: AbstractTumorModel, prior: Prior) -> None:
         """Refuse settings that do not fit a patient with visits on `days`; `InputError` names the key."""
         single = isinstance(model, UntimedFisherKPP)
+        if (single or isinstance(model, AbstractLumpedModel)) and (self.surgery_day is not None or self.mass_effect):
+            raise InputError(
+                "forecast.surgery_day and forecast.mass_effect need several visits with scans; leave them out for "
+                f"{type(model).__name__}"
+            )
         if len(days) < 2 and not single:
             raise InputError(
                 "this patient has one visit: add +job=single_scan, which chooses model=glioblastoma_single_scan and "
@@ -89,6 +100,11 @@ class JobSettings:
             raise InputError(
                 f"forecast.horizon_days must lie after the last calibrated visit (day {last:g}), "
                 f"got {self.horizon_days}"
+            )
+        if self.surgery_day is not None and not last < self.surgery_day <= self.horizon_days:
+            raise InputError(
+                f"forecast.surgery_day must lie after the last calibrated visit (day {last:g}) and not after "
+                f"forecast.horizon_days ({self.horizon_days:g}), got {self.surgery_day}"
             )
         if sum(day <= last for day in days) < 2:
             raise InputError(

@@ -75,9 +75,7 @@ def run_single_scan(
             for name, target in (("standard 15 mm plan", plan.standard), ("model plan", plan.model)):
                 covered = 100 * recurrence_coverage(target, recurrence > 0)
                 rows.append(metric_row(f"recurrence inside the {name}", covered, "%", count))
-        run.write_csv("metrics.csv", rows)
-        for row in rows:
-            log.info("  %-46s %.4g %s", row["metric"], row["value"], row["unit"])
+        run.write_metrics(rows)
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, rows, origin) | {"rates_for_front_speeds": rates}

@@ -7,6 +7,7 @@ from twinjax.model.biphasic import BiphasicPSA as BiphasicPSA
 from twinjax.model.ca19_9 import CA199 as CA199
 from twinjax.model.claret import ClaretInhibition as ClaretInhibition
 from twinjax.model.closed_form import AbstractClosedFormModel as AbstractClosedFormModel
+from twinjax.model.density import AbstractDensityModel as AbstractDensityModel
 from twinjax.model.fisher_kpp import FisherKPP as FisherKPP
 from twinjax.model.growth import GompertzGrowth as GompertzGrowth
 from twinjax.model.growth import LogisticGrowth as LogisticGrowth

@@ -1,5 +1,7 @@
 """Reaction-diffusion of tumour cells that move along white-matter fibres (diffusion tensor imaging)."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +9,17 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain, anisotropic_diffusion
-from twinjax.model.fisher_kpp import FisherKPP
+from twinjax.model.density import AbstractDensityModel, front_reach
+from twinjax.model.fisher_kpp import GLIOMA_LEAVES_OUT, FisherKPP
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import placed
 
 COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 # Below this concentration the share across the fibre is taken from its series.
 _SERIES = 0.3
 
 
-class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
+class AnisotropicFisherKPP(AbstractDensityModel):
     """du/dt = div(D(x) grad u) + rho u (1 - u / K) - k(t) u with a diffusion tensor D(x), zero flux at the wall.
 
     D(x) = D_w (w(x) T(x) + g(x) / r I), with the fractions w and g of white and grey matter as in `FisherKPP` and a
@@ -39,6 +42,7 @@ class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
     the domain has no tensor.
     """
 
+    leaves_out: ClassVar = GLIOMA_LEAVES_OUT
     domain: Domain
     diffusivity: Float[Array, ""]
     white_grey_ratio: Float[Array, ""]
@@ -62,9 +66,7 @@ class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
         growth: str | AbstractGrowth = "logistic",
     ):
         """`resolution_mm` brings the domain, tensor and all, to an isotropic grid of that voxel edge first."""
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain.from_tissue")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.diffusivity = jnp.asarray(diffusivity, float)
         self.white_grey_ratio = jnp.asarray(white_grey_ratio, float)
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
@@ -84,10 +86,6 @@ class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
             carrying_capacity=self.carrying_capacity,
             growth=self.growth,
         )
-
-    @property
-    def local(self):
-        return True
 
     def on(self, domain: Domain) -> "AnisotropicFisherKPP":
         return eqx.tree_at(
@@ -113,7 +111,7 @@ class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
         return jnp.stack([jnp.stack([aligned * fibre[a, b] + (even if a == b else 0.0) for b in axes]) for a in axes])
 
     def transport(self, open_tissue):
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         return anisotropic_diffusion(self.relative_tensor(), mask, self.domain.spacing, scale=self.diffusivity)
 
     def vector_field(self, t, state, forcing):
@@ -129,21 +127,9 @@ class AnisotropicFisherKPP(AbstractReactionDiffusionModel):
         return diffuse(steps, state)
 
     def reach(self, duration):
-        # As in FisherKPP, along a fibre of FA 1.
+        # Along a fibre of FA 1.
         fastest = 3 * (1 - 2 * share_across(self.anisotropy))
-        return eqx.tree_at(lambda m: m.diffusivity, self.isotropic, self.diffusivity * fastest).reach(duration)
-
-    def apply_survival(self, state, fraction):
-        return state * fraction
-
-    def cell_density(self, state):
-        return state
-
-    def initial_state(self, size):
-        return size
-
-    def quantities(self, state):
-        return self.isotropic.quantities(state)
+        return front_reach(self.diffusivity * fastest, self.proliferation_rate, duration)
 
 
 def share_across(concentration: Array) -> Array:

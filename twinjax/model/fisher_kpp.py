@@ -1,16 +1,23 @@
 """Reaction-diffusion of tumour cells in brain tissue (Fisher-KPP)."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
+from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import placed
+
+# Of all models of infiltrating cells in the brain.
+GLIOMA_LEAVES_OUT = (
+    "The model sees infiltrating cells only: no mass effect, no vasogenic oedema, no pseudoprogression.",
+)
 
 
-class FisherKPP(AbstractReactionDiffusionModel):
+class FisherKPP(AbstractDensityModel):
     """du/dt = div(D(x) grad u) + rho u (1 - u / K) - k(t) u on the tissue mask, zero flux at its wall.
 
     D(x) = D_w (w(x) + g(x) / r) with white- and grey-matter fractions w and g and the ratio r of their
@@ -22,6 +29,7 @@ class FisherKPP(AbstractReactionDiffusionModel):
     The state is the cell density u on the grid, in [0, K]. Ranges: Lipkova et al. 2019 (IEEE TMI 38:1875).
     """
 
+    leaves_out: ClassVar = GLIOMA_LEAVES_OUT
     domain: Domain
     diffusivity: Float[Array, ""]
     white_grey_ratio: Float[Array, ""]
@@ -41,18 +49,12 @@ class FisherKPP(AbstractReactionDiffusionModel):
         growth: str | AbstractGrowth = "logistic",
     ):
         """`resolution_mm` brings the domain to an isotropic grid of that voxel edge first."""
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain.from_tissue")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.diffusivity = jnp.asarray(diffusivity, float)
         self.white_grey_ratio = jnp.asarray(white_grey_ratio, float)
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.growth = growth_law(growth)
-
-    @property
-    def local(self):
-        return True
 
     def on(self, domain: Domain) -> "FisherKPP":
         return eqx.tree_at(lambda model: model.domain, self, domain)
@@ -65,7 +67,7 @@ class FisherKPP(AbstractReactionDiffusionModel):
         return self.domain.white_matter + self.domain.grey_matter / self.white_grey_ratio
 
     def transport(self, open_tissue):
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         return DiffusionOperator.create(self._relative_diffusivity(), mask, self.domain.spacing, scale=self.diffusivity)
 
     def vector_field(self, t, state, forcing):
@@ -80,30 +82,3 @@ class FisherKPP(AbstractReactionDiffusionModel):
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)
-
-    def reach(self, duration):
-        # The front, and ahead of it four standard deviations of diffusion.
-        spread = self.diffusivity * duration
-        return 2 * jnp.sqrt(spread * self.proliferation_rate * duration) + 4 * jnp.sqrt(2 * spread)
-
-    def apply_survival(self, state, fraction):
-        return state * fraction
-
-    def cell_density(self, state):
-        return state
-
-    def initial_state(self, size):
-        return size
-
-    def quantities(self, state):
-        return {"cell_volume_mm3": jnp.sum(state) * self.domain.voxel_volume}
-
-    @property
-    def front_speed(self) -> Array:
-        """Speed of the travelling front in white matter, 2 sqrt(D rho), mm/day (Fisher 1937)."""
-        return 2 * jnp.sqrt(self.diffusivity * self.proliferation_rate)
-
-    @property
-    def front_width(self) -> Array:
-        """Width sqrt(D / rho) of the front in white matter, mm."""
-        return jnp.sqrt(self.diffusivity / self.proliferation_rate)

@@ -1,18 +1,19 @@
 """Reaction-diffusion of tumour cells in lung tissue, with checkpoint blockade."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
+from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import placed
 
 
-class LungTumor(AbstractReactionDiffusionModel):
+class LungTumor(AbstractDensityModel):
     """du/dt = div(D grad u) + rho u (1 - u / K) - (k(t) + delta b(t)) u in the lung, zero flux at its wall.
 
     The pleura, as the edge of the domain's mask, is a hard wall; within it D is the same everywhere. k is the kill
@@ -26,6 +27,9 @@ class LungTumor(AbstractReactionDiffusionModel):
     `domain`. The state is the cell density u on the grid, in [0, K].
     """
 
+    leaves_out: ClassVar = (
+        "The model knows no breathing, no collapsed lung and no scar: what a scan shows of them counts as tumour.",
+    )
     domain: Domain
     diffusivity: Float[Array, ""]
     proliferation_rate: Float[Array, ""]
@@ -45,24 +49,18 @@ class LungTumor(AbstractReactionDiffusionModel):
         growth: str | AbstractGrowth = "logistic",
     ):
         """`resolution_mm` brings the domain to an isotropic grid of that voxel edge first."""
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain.from_tissue")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.diffusivity = jnp.asarray(diffusivity, float)
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.checkpoint_kill_rate = jnp.asarray(checkpoint_kill_rate, float)
         self.growth = growth_law(growth)
 
-    @property
-    def local(self):
-        return True
-
     def on(self, domain: Domain) -> "LungTumor":
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def transport(self, open_tissue):
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         return DiffusionOperator.create(mask.astype(float), mask, self.domain.spacing, scale=self.diffusivity)
 
     def vector_field(self, t, state, forcing):
@@ -79,26 +77,3 @@ class LungTumor(AbstractReactionDiffusionModel):
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)
-
-    def reach(self, duration):
-        # The front, and ahead of it four standard deviations of diffusion.
-        spread = self.diffusivity * duration
-        return 2 * jnp.sqrt(spread * self.proliferation_rate * duration) + 4 * jnp.sqrt(2 * spread)
-
-    def apply_survival(self, state, fraction):
-        return state * fraction
-
-    def cell_density(self, state):
-        return state
-
-    def initial_state(self, size):
-        return size
-
-    def quantities(self, state):
-        """`cell_volume_mm3`: the volume that the cells would fill if packed densely."""
-        return {"cell_volume_mm3": jnp.sum(state) * self.domain.voxel_volume}
-
-    @property
-    def front_speed(self) -> Array:
-        """Speed of the travelling front, 2 sqrt(D rho), mm/day (Fisher 1937)."""
-        return 2 * jnp.sqrt(self.diffusivity * self.proliferation_rate)

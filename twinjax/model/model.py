@@ -2,12 +2,13 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
 from twinjax.domain import DiffusionOperator, Domain
 
@@ -29,7 +30,12 @@ class Forcing(eqx.Module):
 
 
 class AbstractTumorModel(eqx.Module):
-    """A system dy/dt = f(t, y) for a tumour; its parameters are its leaves, its state a pytree."""
+    """A system dy/dt = f(t, y) for a tumour; its parameters are its leaves, its state a pytree.
+
+    `leaves_out` tells readers of a report, in sentences, what the model does not see.
+    """
+
+    leaves_out: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def transport(self, open_tissue: Array | None) -> Any:
@@ -118,3 +124,10 @@ class AbstractReactionDiffusionModel(AbstractSpatialModel):
     @abc.abstractmethod
     def reach(self, duration) -> Array:
         """How far (mm) cells in number come within `duration` days: an estimate, checked after the solve."""
+
+
+def placed(domain: Domain, resolution_mm: float | None) -> Domain:
+    """The domain, on an isotropic grid of `resolution_mm` unless that is None; `InputError` for what is no domain."""
+    if not isinstance(domain, Domain):
+        raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain.from_tissue")
+    return domain if resolution_mm is None else domain.resampled(resolution_mm)

@@ -1,14 +1,15 @@
 """Pancreatic cancer on a grid: the compartments of every place, which spread. Our own composition."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model.ca19_9 import CA199
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import AbstractReactionDiffusionModel, placed
 from twinjax.model.pancreatic_cells import Cells, PancreaticCells
 
 # The volume that imaging would outline (Wu et al. 2022, Cancer Res 82:3394: a quarter of the densest packing).
@@ -30,6 +31,10 @@ class PancreaticTissue(AbstractReactionDiffusionModel):
     front of 0.04 mm/day), `resistant_fraction` and `initial_stroma` of the start, `domain`.
     """
 
+    leaves_out: ClassVar = (
+        "The compartments in space are our own composition of published parts.",
+        "The model sees the primary tumour only: no metastases, no pancreatitis.",
+    )
     domain: Domain
     cells: PancreaticCells
     ca19_9: CA199
@@ -49,9 +54,7 @@ class PancreaticTissue(AbstractReactionDiffusionModel):
         initial_stroma: ArrayLike = 0.5,
     ):
         """`resolution_mm` brings the domain to an isotropic grid of that voxel edge first."""
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain(mask, spacing)")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.cells = PancreaticCells() if cells is None else cells
         self.ca19_9 = CA199() if ca19_9 is None else ca19_9
         self.diffusivity = jnp.asarray(diffusivity, float)
@@ -66,7 +69,7 @@ class PancreaticTissue(AbstractReactionDiffusionModel):
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def transport(self, open_tissue):
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         return DiffusionOperator.create(mask.astype(float), mask, self.domain.spacing, scale=self.diffusivity)
 
     def vector_field(self, t, state, forcing):

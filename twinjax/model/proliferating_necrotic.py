@@ -1,13 +1,15 @@
 """Proliferating and necrotic tumour cells that share a nutrient."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.fisher_kpp import GLIOMA_LEAVES_OUT
+from twinjax.model.model import AbstractReactionDiffusionModel, placed
 
 # Steepness of the switch to necrosis in the nutrient (1 / fraction), as in TumorGrowthToolkit.
 STEEPNESS = 50.0
@@ -39,6 +41,7 @@ class ProliferatingNecrotic(AbstractReactionDiffusionModel):
     `domain`. The state is a dict of fields on the grid: `proliferating`, `necrotic`, `nutrient`.
     """
 
+    leaves_out: ClassVar = GLIOMA_LEAVES_OUT
     domain: Domain
     diffusivity: Float[Array, ""]
     white_grey_ratio: Float[Array, ""]
@@ -62,9 +65,7 @@ class ProliferatingNecrotic(AbstractReactionDiffusionModel):
         nutrient_uptake: ArrayLike = 0.01,
     ):
         """`resolution_mm` brings the domain to an isotropic grid of that voxel edge first."""
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain.from_tissue")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.diffusivity = jnp.asarray(diffusivity, float)
         self.white_grey_ratio = jnp.asarray(white_grey_ratio, float)
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
@@ -81,7 +82,7 @@ class ProliferatingNecrotic(AbstractReactionDiffusionModel):
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def transport(self, open_tissue):
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         tissue = self.domain.white_matter + self.domain.grey_matter / self.white_grey_ratio
         spacing = self.domain.spacing
         return {

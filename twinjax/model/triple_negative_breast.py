@@ -1,5 +1,7 @@
 """Triple-negative breast cancer: reaction-diffusion that the stress of the tissue around it slows down."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.domain.diffusion import with_resistance
 from twinjax.domain.elasticity import POISSON_RATIO, ElasticTissue
+from twinjax.model.density import AbstractDensityModel
 from twinjax.model.distributed_kill import logistic_flow
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import placed
 
 # Where the density exceeds this, tissue is as stiff as tumour (code of Wu et al. 2022, Cancer Res 82:3394). The width
 # of the transition is our own choice; the published one is a jump, which has no derivative.
@@ -19,7 +22,7 @@ TUMOR_THRESHOLD, TUMOR_SOFTNESS = 0.1, 0.02
 LARGEST_EXPONENT = 40.0
 
 
-class TripleNegativeBreast(AbstractReactionDiffusionModel):
+class TripleNegativeBreast(AbstractDensityModel):
     """du/dt = div(D(x, u) grad u) + rho u (1 - u / K) - (C(x) k(t) + delta b(t)) u, zero flux at the wall.
 
     D = D0 exp(-kappa s(u)): cells that press on the tissue slow down where it is sheared (Weis et al. 2013, Phys Med
@@ -36,11 +39,16 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
     (1/day, a scalar or a field on the grid; 0 to 0.1), `carrying_capacity` K (1), `immune_kill_rate` delta (1/day;
     0.02, our own choice), `adipose_stiffness`, `fibroglandular_stiffness`, `tumor_stiffness` (kPa; 2, 4, 20), `domain`,
     `mechanics_resolution_mm`: stresses are solved on voxels of about this edge (None: those of the domain), as they
-    vary over the size of the tumour; 4 is our own choice. D0, rho and the drugs' kill rates: Christenson et al. 2025,
-    npj Syst Biol Appl 11:53. The domain's maps `adipose` and `fibroglandular` tell the tissue; without them all of it
-    is fibroglandular. The state is the cell density u on the grid, in [0, K].
+    vary over the size of the tumour and fall off with the cube of the distance; 4 is our own choice. D0, rho and the
+    drugs' kill rates: Christenson et al. 2025, npj Syst Biol Appl 11:53. The domain's maps `adipose` and
+    `fibroglandular` tell the tissue; without them all of it is fibroglandular. The state is the cell density u on the
+    grid, in [0, K].
     """
 
+    leaves_out: ClassVar = (
+        "Stress slows cells down, but no tissue moves with the tumour, nor with another position of the breast.",
+        "That checkpoint blockade kills evenly over the tumour is our own composition.",
+    )
     domain: Domain
     diffusivity: Float[Array, ""]
     mechanical_coupling: Float[Array, ""]
@@ -74,11 +82,9 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
         Raises `InputError` for a domain that is none, a field of proliferation on another grid, or a resolution that
         is not positive.
         """
-        if not isinstance(domain, Domain):
-            raise InputError(f"domain must be a twinjax Domain, got {type(domain).__name__}; see Domain")
         if mechanics_resolution_mm is not None and not mechanics_resolution_mm > 0:
             raise InputError(f"mechanics_resolution_mm must be positive or null, got {mechanics_resolution_mm}")
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.diffusivity = jnp.asarray(diffusivity, float)
         self.mechanical_coupling = jnp.asarray(mechanical_coupling, float)
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
@@ -93,11 +99,6 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
                 f"proliferation_rate has shape {self.proliferation_rate.shape}, the domain {self.domain.shape}; give "
                 "one number, or a field on the grid of the domain"
             )
-
-    @property
-    def local(self):
-        # Stress falls off with the cube of the distance: at twice the tumour's radius it is an eighth.
-        return True
 
     def on(self, domain: Domain) -> "TripleNegativeBreast":
         if self.proliferation_rate.ndim and domain.shape != self.domain.shape:
@@ -149,7 +150,7 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
 
     def transport(self, open_tissue):
         """Diffusion without stress, the fastest there can be; `spread` slows it down."""
-        mask = self.domain.mask if open_tissue is None else self.domain.mask & (open_tissue > 0.5)
+        mask = self.domain.open_mask(open_tissue)
         even = jnp.ones(self.domain.shape)
         return DiffusionOperator.create(even, mask, self.domain.spacing, scale=self.diffusivity)
 
@@ -177,24 +178,6 @@ class TripleNegativeBreast(AbstractReactionDiffusionModel):
         # The stress is that at the start of the step: the density changes little by diffusion in one.
         resistance = self.resistance(state.reshape(self.domain.shape))
         return diffuse(with_resistance(steps, resistance), state)
-
-    def reach(self, duration):
-        # The front, and ahead of it four standard deviations of diffusion.
-        spread = self.diffusivity * duration
-        rate = jnp.maximum(jnp.max(self.proliferation_rate), 0.0)
-        return 2 * jnp.sqrt(spread * rate * duration + 1e-12) + 4 * jnp.sqrt(2 * spread)
-
-    def apply_survival(self, state, fraction):
-        return state * fraction
-
-    def cell_density(self, state):
-        return state
-
-    def initial_state(self, size):
-        return size
-
-    def quantities(self, state):
-        return {"cell_volume_mm3": jnp.sum(state) * self.domain.voxel_volume}
 
     def _exposure(self) -> Float[Array, "*grid"]:
         """C(x): what of the drugs comes to a voxel, relative to the mean over the breast."""

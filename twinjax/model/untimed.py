@@ -6,7 +6,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.domain import Domain
 from twinjax.model.fisher_kpp import FisherKPP
-from twinjax.model.model import AbstractReactionDiffusionModel
+from twinjax.model.model import AbstractReactionDiffusionModel, placed
 
 
 class UntimedFisherKPP(AbstractReactionDiffusionModel):
@@ -33,7 +33,7 @@ class UntimedFisherKPP(AbstractReactionDiffusionModel):
         growth_length: ArrayLike = 40.0,
         white_grey_ratio: ArrayLike = 10.0,
     ):
-        self.domain = domain if resolution_mm is None else domain.resampled(resolution_mm)
+        self.domain = placed(domain, resolution_mm)
         self.front_width = jnp.asarray(front_width, float)
         self.growth_length = jnp.asarray(growth_length, float)
         self.white_grey_ratio = jnp.asarray(white_grey_ratio, float)

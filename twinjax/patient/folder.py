@@ -3,6 +3,7 @@
     patient/day_0000/{T1,T1CE,T2,FLAIR,ADC}.nii.gz   any of them; ADC in mm²/s
                      segmentation.nii.gz             internal labels: 1 necrotic, 2 oedema, 3 enhancing, 4 cavity
                      brain_mask.nii.gz, white_matter.nii.gz, grey_matter.nii.gz
+                     diffusion_tensor.nii.gz         of water, as MRtrix' dwi2tensor writes it; of the baseline
     patient/day_0030/...
     patient/treatment.csv
 
@@ -13,9 +14,13 @@ import datetime
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from twinjax.core.errors import InputError
+from twinjax.imaging.diffusion_tensor import read_diffusion_tensor
 from twinjax.imaging.scan import Scan
 from twinjax.imaging.visit_folder import visit_folders
+from twinjax.model import tensor_maps
 from twinjax.patient.reading import GridReader, inside, require_folder
 from twinjax.patient.visit import Visit
 
@@ -23,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 MODALITIES = ("T1", "T1CE", "T2", "FLAIR", "ADC", "FET")
 MAPS = ("segmentation", "brain_mask", "white_matter", "grey_matter")
+TENSOR = "diffusion_tensor"
 
 
 def read_visits(imaging_dir: str | Path | None) -> tuple[tuple[Visit, ...], datetime.date | None]:
@@ -42,11 +48,28 @@ def read_visits(imaging_dir: str | Path | None) -> tuple[tuple[Visit, ...], date
     return tuple(Visit(day, _read_scan(root, name)) for name, day in found.days.items()), found.baseline_date
 
 
+def read_tensor_maps(imaging_dir: str | Path, scan: Scan) -> dict[str, np.ndarray]:
+    """The maps of `tensor_maps` from the baseline's diffusion tensor, on the grid of its `scan`; empty without one.
+
+    Raises `InputError` for a tensor on another grid.
+    """
+    baseline = next(iter(visit_folders(Path(imaging_dir)).days))
+    path = GridReader(inside(Path(imaging_dir), baseline)).find(TENSOR)
+    if path is None:
+        return {}
+    tensor, affine = read_diffusion_tensor(path, "mrtrix")
+    if tensor.shape[2:] != scan.shape or not np.allclose(affine, scan.affine, atol=1e-3):
+        raise InputError(
+            f"{path.name} has another grid (shape {tensor.shape[2:]}, the scan {scan.shape}); resample it to the scan's"
+        )
+    return tensor_maps(tensor, affine)
+
+
 def _read_scan(root: Path, name: str) -> Scan:
     reader = GridReader(inside(root, name))
     segmentation = reader.segmentation("segmentation", "brats2023", "run ImagingPipeline.process on this visit")
     images = reader.images({modality: modality for modality in MODALITIES})
-    known = {*MODALITIES, *MAPS}
+    known = {*MODALITIES, *MAPS, TENSOR}
     for path in sorted(reader.root.glob("*.nii*")):
         if path.name.split(".")[0] not in known:
             logger.warning("%s is not read: its name is none of %s", path.name, ", ".join(sorted(known)))

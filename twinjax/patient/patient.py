@@ -10,7 +10,7 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
-from twinjax.patient.folder import read_visits
+from twinjax.patient.folder import read_tensor_maps, read_visits
 from twinjax.patient.reading import inside, require_folder
 from twinjax.patient.treatment_table import read_treatment_csv
 from twinjax.patient.truth import SpatialTruth
@@ -30,7 +30,7 @@ class PatientData:
     - `patient_id`: a label for the user; no path is made from it.
     - `visits`: by day, each with a segmentation, all on one grid; `baseline` is the first.
     - `regimen`: what was given, in days since baseline.
-    - `brain_mask`: the tissue as a `Domain` on the grid of the visits.
+    - `brain_mask`: the tissue as a `Domain` on the grid of the visits, with diffusion tensors where there are any.
     - `source`: `"real"` or `"synthetic"`.
     - `extras`: (X, Y, Z) arrays for scoring, never for fitting: `recurrence`, `standard_plan`.
     - `truth`: what a forecast of a synthetic patient is scored against, None for a real one.
@@ -68,6 +68,8 @@ class PatientData:
             regimen = read_treatment_csv(
                 treatment_file, visits=visits, baseline_date=baseline_date, body_surface_area_m2=body_surface_area_m2
             )
+        if brain_mask is None:
+            brain_mask = _domain(visits[0].scan, read_tensor_maps(imaging_dir, visits[0].scan))
         self._set(patient_id, visits, regimen, brain_mask, source, {}, None)
 
     @classmethod
@@ -178,11 +180,12 @@ def _check_scan(visit: Visit, first: Visit) -> None:
         )
 
 
-def _domain(scan: Scan) -> Domain:
-    """Tissue of the baseline scan; without tissue maps the brain mask, all as white matter."""
+def _domain(scan: Scan, maps: Mapping[str, np.ndarray] | None = None) -> Domain:
+    """Tissue of the baseline scan, with `maps`; without tissue maps the brain mask, all as white matter."""
     if scan.white_matter is not None and scan.grey_matter is not None:
-        return Domain.from_tissue(scan.white_matter, scan.grey_matter, scan.affine, brain_mask=scan.brain_mask)
+        tissue = scan.white_matter, scan.grey_matter
+        return Domain.from_tissue(*tissue, scan.affine, brain_mask=scan.brain_mask, maps=maps)
     if scan.brain_mask is None:
         raise InputError("the baseline visit has neither tissue maps nor a brain mask; run ImagingPipeline")
     logger.warning("no white and grey matter maps: the whole brain mask is taken as white matter")
-    return Domain(scan.brain_mask, scan.spacing, affine=scan.affine)
+    return Domain(scan.brain_mask, scan.spacing, maps=maps, affine=scan.affine)

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from twinjax.pharmacokinetics.saturable import AbstractSaturablePharmacokinetics
-from twinjax.pharmacokinetics.units import in_base_units, only
 
 
 class NabPaclitaxelPharmacokinetics(AbstractSaturablePharmacokinetics):
@@ -33,27 +32,8 @@ class NabPaclitaxelPharmacokinetics(AbstractSaturablePharmacokinetics):
     compartments: int = eqx.field(static=True)
 
     def __init__(self, drug: str = "nab_paclitaxel", **published: float):
-        values = in_base_units(published, drug)
-        names = {
-            "volume",
-            "maximum_elimination",
-            "elimination_constant",
-            "maximum_transport",
-            "transport_constant",
-            "inner_volume",
-            "flow",
-            "outer_volume",
-        }
-        only(values, names, drug)
         self.drug = drug
-        self.volume = jnp.asarray(values["volume"], float)
-        self.maximum_elimination = jnp.asarray(values["maximum_elimination"], float)
-        self.elimination_constant = jnp.asarray(values["elimination_constant"], float)
-        self.maximum_transport = jnp.asarray(values["maximum_transport"], float)
-        self.transport_constant = jnp.asarray(values["transport_constant"], float)
-        self.inner_volume = jnp.asarray(values["inner_volume"], float)
-        self.flow = jnp.asarray(values["flow"], float)
-        self.outer_volume = jnp.asarray(values["outer_volume"], float)
+        self.set_constants(published)
         self.compartments = 3
 
     def change(self, amounts):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from twinjax.pharmacokinetics.saturable import AbstractSaturablePharmacokinetics
-from twinjax.pharmacokinetics.units import in_base_units, only
 
 
 class PaclitaxelPharmacokinetics(AbstractSaturablePharmacokinetics):
@@ -34,27 +33,8 @@ class PaclitaxelPharmacokinetics(AbstractSaturablePharmacokinetics):
     compartments: int = eqx.field(static=True)
 
     def __init__(self, drug: str = "paclitaxel", *, molar_mass_g_per_mol: float | None = None, **published: float):
-        values = in_base_units(published, drug, molar_mass_g_per_mol=molar_mass_g_per_mol)
-        names = {
-            "volume",
-            "maximum_elimination",
-            "elimination_constant",
-            "maximum_transport",
-            "transport_constant",
-            "return_rate",
-            "flow",
-            "outer_volume",
-        }
-        only(values, names, drug)
         self.drug = drug
-        self.volume = jnp.asarray(values["volume"], float)
-        self.maximum_elimination = jnp.asarray(values["maximum_elimination"], float)
-        self.elimination_constant = jnp.asarray(values["elimination_constant"], float)
-        self.maximum_transport = jnp.asarray(values["maximum_transport"], float)
-        self.transport_constant = jnp.asarray(values["transport_constant"], float)
-        self.return_rate = jnp.asarray(values["return_rate"], float)
-        self.flow = jnp.asarray(values["flow"], float)
-        self.outer_volume = jnp.asarray(values["outer_volume"], float)
+        self.set_constants(published, molar_mass_g_per_mol=molar_mass_g_per_mol)
         self.compartments = 3
 
     def change(self, amounts):

@@ -1,6 +1,8 @@
 """Saturable pharmacokinetics: amounts that no formula gives, by diffrax."""
 
 import abc
+import dataclasses
+from collections.abc import Mapping
 
 import diffrax
 import equinox as eqx
@@ -11,6 +13,7 @@ from jaxtyping import Array, Float
 
 from twinjax.pharmacokinetics.dosing import Dosing
 from twinjax.pharmacokinetics.pharmacokinetics import AbstractPharmacokinetics
+from twinjax.pharmacokinetics.units import in_base_units, only
 
 # The default root finder gives up at every other step of these equations, and so takes ten times as many.
 IMPLICIT = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(optimistix.Newton)())
@@ -30,8 +33,17 @@ class AbstractSaturablePharmacokinetics(AbstractPharmacokinetics):
     Every call solves the whole history, so that a treatment that asks at every step of a long solve takes its time.
     """
 
+    drug: eqx.AbstractVar[str]
     volume: eqx.AbstractVar[Float[Array, ""]]
     compartments: eqx.AbstractVar[int]
+
+    def set_constants(self, published: Mapping[str, float], *, molar_mass_g_per_mol: float | None = None):
+        """For `__init__`: sets every field but `drug` and `compartments`, in the base units, from published values."""
+        values = in_base_units(published, self.drug, molar_mass_g_per_mol=molar_mass_g_per_mol)
+        names = {field.name for field in dataclasses.fields(self)} - {"drug", "compartments"}
+        only(values, names, self.drug)
+        for name in names:
+            setattr(self, name, jnp.asarray(values[name], float))
 
     @abc.abstractmethod
     def change(self, amounts: Float[Array, " compartments"]) -> Float[Array, " compartments"]:

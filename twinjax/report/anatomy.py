@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from twinjax.core.errors import InputError
+from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
 from twinjax.patient.visit import Visit
 from twinjax.report.style import COLORS, styled
@@ -200,6 +201,33 @@ def density_maps(
                 draw_contour(panel, view.cut(mask), SEGMENTED_LINE)
                 legend["observed whole tumour"] = SEGMENTED_LINE
     _legend(figure, legend)
+    return figure
+
+
+@styled
+def displacement_maps(magnitude, days: Sequence[float], background, domain: Domain, *, columns: int = 5) -> Figure:
+    """The length of a displacement over the anatomy, one column per day, in the plane where it is largest.
+
+    **Arguments:** `magnitude` (days, X, Y, Z) mm and `background` (X, Y, Z) on the grid of `domain`; at most `columns`
+    of the days are shown, the last one included.
+    """
+    magnitude = np.asarray(magnitude)
+    affine = np.diag([*domain.spacing, 1.0]) if domain.affine is None else domain.affine
+    chosen = np.unique(np.linspace(0, len(days) - 1, min(columns, len(days))).round().astype(int))
+    view = AxialView.through(magnitude.max(axis=0) + 1e-9, affine, frame=background)
+    figure = Figure(figsize=(1.75 * len(chosen) + 1.2, 1.75 * view.height_over_width(background) + 0.4))
+    panels = figure.subplots(1, len(chosen), squeeze=False)[0]
+    top = max(float(magnitude.max()), 0.1)
+    for panel, time in zip(panels, chosen, strict=True):
+        show_anatomy(panel, view, background)
+        values = view.cut(magnitude[time])
+        opacity = 0.8 * np.clip(values / (0.15 * top), 0, 1)
+        panel.imshow(values, vmin=0, vmax=top, cmap="viridis", alpha=opacity, aspect=view.aspect)
+        panel.set_title(f"day {days[time]:g}", loc="center")
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, top), "viridis"), ax=list(panels), shrink=0.8, aspect=14, pad=0.015
+    )
+    bar.set_label("displacement (mm)", fontsize=8)
     return figure
 
 

@@ -1,22 +1,21 @@
 """The report of a patient without images: fit, forecast, how good it was, and treatment options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twinjax.calibration import Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
-from twinjax.report.section import calibration_section, options_section, timing_section, words
+from twinjax.report.section import best_option, calibration_section, options_section, timing_section
 from twinjax.report.style import quantity_label, with_unit
-from twinjax.report.table import interval_text, metrics_table, posterior_warnings
+from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CourseForecast
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
     "The model has no space: it says how much tumour there is, not where.",
-    "Sensitivities of treatments that this patient has not had are population values.",
 )
 
 
@@ -31,19 +30,18 @@ def course_report(
     metrics: list[dict[str, Any]],
     comparison: Comparison | None,
     options: Mapping[str, Regimen],
+    uncalibrated: Sequence[str] = (),
     provenance: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
-    `last_day`, or None; `seconds` per stage.
+    `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `seconds` per stage.
     """
+    assert posterior.problem is not None
     held = [score for score in scores if score["held_out"]]
     summary, key_figures = _summary(posterior, prediction, last_day, held, comparison)
-    warnings = posterior_warnings(posterior)
-    if prediction.failed_draws:
-        warnings.append(f"{prediction.failed_draws} forecasts failed in the solver and were left out.")
     sections = [_forecast_section(patient, prediction, last_day)]
     if metrics:
         sections.append(_accuracy_section(held, metrics))
@@ -56,7 +54,7 @@ def course_report(
         )
     )
     if comparison is not None:
-        sections.append(options_section(comparison, options))
+        sections.append(options_section(comparison, options, uncalibrated))
     sections.append(timing_section(seconds))
     return PatientReport(
         title=title,
@@ -64,10 +62,10 @@ def course_report(
         synthetic=patient.source == "synthetic",
         summary=summary,
         key_figures=key_figures,
-        warnings=warnings,
+        warnings=posterior_warnings(posterior, failed_forecasts=prediction.failed_draws),
         sections=sections,
         provenance=provenance,
-        limitations=LIMITATIONS,
+        limitations=[*LIMITATIONS, *posterior.problem.whole.model.leaves_out],
     )
 
 
@@ -89,13 +87,9 @@ def _summary(posterior, prediction, last_day, held, comparison) -> tuple[list[st
         summary.append(f"{inside} of {len(held)} held-out measurements lay inside their 90 % interval.")
         key_figures.append(KeyFigure("Held out, in interval", f"{inside} of {len(held)}", "target 90 %"))
     if comparison is not None:
-        chance = comparison.probability_best[comparison.best]
-        summary.append(
-            f"From day {comparison.decision_day:g} on, {words(comparison.best)} leaves the lowest value on day "
-            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the "
-            f"{len(comparison.forecasts)} options compared."
-        )
-        key_figures.append(KeyFigure("Best option", words(comparison.best), f"in {100 * chance:.0f} % of draws"))
+        sentence, figure = best_option(comparison, "the lowest value")
+        summary.append(sentence)
+        key_figures.append(figure)
     return summary, key_figures
 
 
@@ -130,12 +124,11 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
             [score["day"], with_unit(label, unit), measured, predicted, f"{low} to {high}", score["in_interval"]]
         )
     columns = ["day", "quantity", "measured", "forecast, median", "90 % interval", "inside"]
-    cells = [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
     return Section(
         "How good was it",
         "The forecast of the held-out measurements, beside carrying the last value forward.",
         tables=[
             Table(columns, rows, "Held-out measurements."),
-            metrics_table(cells, "Accuracy at the held-out measurements."),
+            metrics_table(metric_cells(metrics), "Accuracy at the held-out measurements."),
         ],
     )

@@ -10,33 +10,34 @@ from twinjax.calibration import Posterior
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
-from twinjax.report.anatomy import density_maps, scan_overview
+from twinjax.report.anatomy import density_maps, displacement_maps, scan_overview
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
-from twinjax.report.report import KeyFigure, PatientReport, Section
+from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
     background_image,
+    best_option,
     calibration_section,
     options_section,
+    response_section,
     timing_section,
     visibility_levels,
-    words,
 )
 from twinjax.report.table import (
     interval_text,
+    metric_cells,
     metrics_table,
     posterior_warnings,
     visits_table,
 )
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, Forecast
+from twinjax.twin import BrainDisplacement, Comparison, CompleteResponse, Forecast
 from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
-    "The model sees infiltrating cells only: no mass effect, no vasogenic oedema, no pseudoprogression.",
     "Visible boundaries are taken as contours of equal cell density; the levels are calibrated, not measured.",
-    "Sensitivities of treatments that this patient has not had are population values.",
 )
+SHIFTS = {"largest_displacement_mm": "largest displacement (mm)", "midline_shift_mm": "midline shift (mm)"}
 
 
 def longitudinal_report(
@@ -50,20 +51,22 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     comparison: Comparison | None,
     options: Mapping[str, Regimen],
+    uncalibrated: Sequence[str] = (),
+    response: Mapping[str, CompleteResponse] | None = None,
+    displacement: BrainDisplacement | None = None,
     provenance: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `scores` and `metrics` of `twinjax.twin.accuracy`; `comparison` of `options`, whose day 0 is
-    `last_day`, or None; `seconds` per stage.
+    `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `response`, option to the
+    chance of a complete response; `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
+    assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
-    warnings = posterior_warnings(posterior)
-    if prediction.failed_draws:
-        warnings.append(f"{prediction.failed_draws} forecasts failed in the solver and were left out.")
     sections = [
         Section(
             "Scans",
@@ -74,6 +77,8 @@ def longitudinal_report(
         ),
         _forecast_section(patient, posterior, prediction, last_day),
     ]
+    if displacement is not None:
+        sections.append(_displacement_section(patient, displacement))
     if metrics:
         sections.append(_accuracy_section(held, metrics))
     sections.append(
@@ -85,7 +90,9 @@ def longitudinal_report(
         )
     )
     if comparison is not None:
-        sections.append(options_section(comparison, options))
+        sections.append(options_section(comparison, options, uncalibrated))
+    if response is not None:
+        sections.append(response_section(response))
     sections.append(timing_section(seconds))
     return PatientReport(
         title=title,
@@ -93,10 +100,10 @@ def longitudinal_report(
         synthetic=patient.source == "synthetic",
         summary=summary,
         key_figures=key_figures,
-        warnings=warnings,
+        warnings=posterior_warnings(posterior, failed_forecasts=prediction.failed_draws),
         sections=sections,
         provenance=provenance,
-        limitations=LIMITATIONS,
+        limitations=[*LIMITATIONS, *posterior.problem.whole.model.leaves_out],
     )
 
 
@@ -120,13 +127,9 @@ def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[
         )
         key_figures.append(KeyFigure("Forecast Dice, held out", f"{overlap:.2f}", "target 0.85"))
     if comparison is not None:
-        chance = comparison.probability_best[comparison.best]
-        summary.append(
-            f"From day {comparison.decision_day:g} on, {words(comparison.best)} leaves the smallest tumour on day "
-            f"{comparison.horizon_days:g} in {100 * chance:.0f} % of the posterior draws, of the "
-            f"{len(comparison.forecasts)} options compared."
-        )
-        key_figures.append(KeyFigure("Best option", words(comparison.best), f"in {100 * chance:.0f} % of draws"))
+        sentence, figure = best_option(comparison, "the smallest tumour")
+        summary.append(sentence)
+        key_figures.append(figure)
     return summary, key_figures
 
 
@@ -153,16 +156,31 @@ def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Fo
     )
 
 
+def _displacement_section(patient: PatientData, displacement: BrainDisplacement) -> Section:
+    scan, domain = patient.visits[0].scan, displacement.domain
+    days = [row["day"] for row in displacement.rows]
+    maps = displacement_maps(
+        displacement.magnitude, days, domain.from_grid(background_image(scan), scan.affine), domain
+    )
+    cells = [[row["day"], *(f"{row[key]:.1f}" for key in SHIFTS)] for row in displacement.rows]
+    return Section(
+        "Mass effect",
+        "How far the cells that are forecast push the brain, by linear elasticity under a pressure that is the same "
+        "for all patients: an order of magnitude. The forecast itself does not move the tissue.",
+        [("Length of the displacement.", maps)],
+        [Table(["day", *SHIFTS.values()], cells, "Displacement by the mean density.")],
+    )
+
+
 def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
     days = [f"day {score['day']:g}" for score in held]
     bars = {label: [score[f"{region}_dice"] for score in held] for region, label in REGIONS.items()}
-    cells = [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
     return Section(
         "How good was it",
         "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
         "that it was made with.",
         [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))],
-        [metrics_table(cells, "Accuracy at the held-out visits, against the project's targets.")],
+        [metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets.")],
     )
 
 

@@ -16,10 +16,10 @@ from twinjax.report.figure import (
     posterior_traces,
     timing_bars,
 )
-from twinjax.report.report import Section, Table
+from twinjax.report.report import KeyFigure, Section, Table
 from twinjax.report.table import burden_table, diagnostics_table, option_table, parameter_table, timing_table
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison
+from twinjax.twin import Comparison, CompleteResponse
 from twinjax.twin.forecast import visibility_threshold
 
 
@@ -86,24 +86,50 @@ def background_image(scan: Scan) -> np.ndarray:
     raise InputError("a report needs an anatomical image, tissue maps or a brain mask of the baseline")
 
 
-def options_section(comparison: Comparison, options: Mapping[str, Regimen]) -> Section:
-    """The compared options: outcome, progression and what each asks of the patient."""
+def options_section(
+    comparison: Comparison, options: Mapping[str, Regimen], uncalibrated: Sequence[str] = ()
+) -> Section:
+    """The compared options: outcome, progression and what each asks of the patient.
+
+    `uncalibrated` names the parameters of treatments that the patient has not had.
+    """
     quantity = comparison.outcome
     outcomes = {words(name): draws for name, draws in comparison.final.items()}
     curves = {words(n): f.quantities[quantity] for n, f in comparison.forecasts.items()}
+    unseen = ""
+    if uncalibrated:
+        listed = ", ".join(name.replace("_", " ") for name in uncalibrated)
+        unseen = f"\n\nNot yet given to this patient, and so drawn from the prior: {listed}."
     times = next(iter(comparison.forecasts.values())).times
     figure = option_comparison(outcomes, quantity=quantity, curves=curves, times=times)
     return Section(
         "Treatment options",
         f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
         "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
-        "above the smallest since the decision, as RANO 2.0 has it for volumes.",
+        "above the smallest since the decision, as RANO 2.0 has it for volumes." + unseen,
         [("Options compared.", figure)],
         [
             option_table(outcomes, quantity=quantity),
             _progression_table(comparison),
             burden_table({words(n): option for n, option in options.items()}),
         ],
+    )
+
+
+def response_section(response: Mapping[str, CompleteResponse]) -> Section:
+    """The chance of a complete response at surgery, option by option."""
+    rows = []
+    for name, one in response.items():
+        low, middle, high = (f"{volume / 1000:.3g}" for volume in one.cell_volume_mm3)
+        chance = f"{100 * one.probability:.0f} % ({100 * one.lower:.0f} to {100 * one.upper:.0f})"
+        rows.append([words(name), one.day, chance, middle, f"{low} to {high}"])
+    threshold = next(iter(response.values())).threshold_mm3
+    return Section(
+        "Complete response",
+        "How likely it is that surgery finds no tumour: that the cells, packed densely, fill less than "
+        f"{threshold:.0f} mm³. That threshold is our own choice and not calibrated against pathology; the interval of "
+        "the chance is that of as many draws.",
+        tables=[Table(["treatment", "day", "chance (90 % interval)", "cell volume (mL)", "90 % interval"], rows)],
     )
 
 
@@ -118,6 +144,17 @@ def _progression_table(comparison: Comparison) -> Table:
     ]
     columns = ["option", "days to progression, median", "relative to the best option (90 % interval)"]
     return Table(columns, cells, "Progression, and the difference between options draw by draw.")
+
+
+def best_option(comparison: Comparison, what: str) -> tuple[str, KeyFigure]:
+    """The summary's sentence on the best option, which leaves `what`, and its large number."""
+    chance = f"{100 * comparison.probability_best[comparison.best]:.0f} %"
+    sentence = (
+        f"From day {comparison.decision_day:g} on, {words(comparison.best)} leaves {what} on day "
+        f"{comparison.horizon_days:g} in {chance} of the posterior draws, of the {len(comparison.forecasts)} options "
+        "compared."
+    )
+    return sentence, KeyFigure("Best option", words(comparison.best), f"in {chance} of draws")
 
 
 def words(name: str) -> str:

@@ -1,6 +1,7 @@
 """Tables and sentences of a report, made from posteriors, visits, regimens and metrics."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def diagnostics_table(posterior: Posterior, caption: str = "Can the calibration 
 PRIOR_CONFLICT = 2.5
 
 
-def posterior_warnings(posterior: Posterior) -> list[str]:
+def posterior_warnings(posterior: Posterior, *, failed_forecasts: int = 0) -> list[str]:
     """Sentences for the report's banner; empty where the calibration converged, no solve failed, and the mode is
     where the prior expects it."""
     found = posterior.diagnostics
@@ -106,7 +107,14 @@ def posterior_warnings(posterior: Posterior) -> list[str]:
             f"Data and prior disagree about {', '.join(far).replace('_', ' ')} (the mode lies more than "
             f"{PRIOR_CONFLICT:g} standard deviations out): the model may not fit this patient."
         )
+    if failed_forecasts:
+        warnings.append(f"{failed_forecasts} forecasts failed in the solver and were left out.")
     return warnings
+
+
+def metric_cells(metrics: Sequence[Mapping[str, Any]]) -> list[list]:
+    """The rows of `metrics_table` from those of `metric_row`."""
+    return [[r["metric"], round(r["value"], 3), r["unit"], r["target"], r["met"], r["n"]] for r in metrics]
 
 
 def metrics_table(rows: Sequence[Sequence], caption: str = "Accuracy.") -> Table:

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.treatment.regimen import Regimen
-from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses
+from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses, later, of_doses
 
 ACTION = "androgen_deprivation"
 
@@ -100,13 +100,10 @@ class AndrogenDeprivation(AbstractModulatingTreatment):
         return {"doses": int((self.durations > 0).sum()), "days_on_treatment": float(self.durations.sum())}
 
     def select(self, keep):
-        return self._replaced(self.times[keep], self.durations[keep])
+        return of_doses(self, keep, "times", "durations")
 
     def shifted(self, days):
-        return self._replaced(self.times + days, self.durations)
-
-    def _replaced(self, times, durations):
-        return AndrogenDeprivation(times, durations, intensity=self.intensity, response_days=self.response_days)
+        return later(self, days)
 
 
 def androgen_deprivation_cycles(

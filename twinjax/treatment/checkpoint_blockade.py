@@ -4,12 +4,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.pharmacokinetics import AbstractPharmacokinetics, Dosing, HillEffect
-from twinjax.treatment.pharmacokinetic import pharmacokinetics_of
-from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses
+from twinjax.pharmacokinetics import AbstractPharmacokinetics, HillEffect
+from twinjax.treatment.infusion import AbstractInfusion, checked_infusion, pharmacokinetics_of
+from twinjax.treatment.treatment import AbstractModulatingTreatment
 
 
-class CheckpointBlockade(AbstractModulatingTreatment):
+class CheckpointBlockade(AbstractInfusion, AbstractModulatingTreatment):
     """level(t) = C / (C + EC50): the occupancy of the checkpoint by the antibody at its concentration in plasma.
 
     **Fields:** `times` (days), `doses` (mg), `durations` (days of infusion; `infusion_hours` when it is made),
@@ -37,26 +37,17 @@ class CheckpointBlockade(AbstractModulatingTreatment):
         pharmacokinetics: AbstractPharmacokinetics | None = None,
         half_concentration: ArrayLike = 1.0,
     ):
-        self.times, self.doses = check_doses(times, doses, f"checkpoint blockade ({drug})")
-        self.durations = Dosing(self.times, self.doses, jnp.asarray(infusion_hours, float) / 24).durations
+        given = checked_infusion(times, doses, infusion_hours, f"checkpoint blockade ({drug})")
+        self.times, self.doses, self.durations = given
         self.pharmacokinetics = pharmacokinetics_of(drug, pharmacokinetics)
         self.half_concentration = jnp.asarray(half_concentration, float)
         self.drug = drug
         self.action = "checkpoint_blockade"
 
     @property
-    def dosing(self) -> Dosing:
-        """The doses as the pharmacokinetics take them."""
-        return Dosing(self.times, self.doses, self.durations)
-
-    @property
     def occupancy(self) -> HillEffect:
         """Concentration (mg/L) to the fraction of the checkpoint that is held."""
         return HillEffect(1.0, self.half_concentration)
-
-    def concentration(self, t) -> Array:
-        """In plasma, mg/L, at days `t` of any shape."""
-        return self.pharmacokinetics.concentration(self.dosing, t)
 
     def level(self, t):
         return self.occupancy.rate(self.concentration(t))
@@ -65,29 +56,3 @@ class CheckpointBlockade(AbstractModulatingTreatment):
         held, _ = self.occupancy.integrals(self.pharmacokinetics, self.dosing, t0, t1)
         some = t1 > t0
         return jnp.where(some, held.sum() / jnp.where(some, t1 - t0, 1.0), self.level(t0))
-
-    @property
-    def name(self):
-        return self.drug
-
-    def on(self, domain):
-        return self
-
-    def burden(self):
-        return {"doses": self.times.size, "total_dose_mg": float(self.doses.sum())}
-
-    def select(self, keep):
-        return self._replaced(self.times[keep], self.doses[keep], self.durations[keep])
-
-    def shifted(self, days):
-        return self._replaced(self.times + days, self.doses, self.durations)
-
-    def _replaced(self, times, doses, durations):
-        return CheckpointBlockade(
-            times,
-            doses,
-            drug=self.drug,
-            infusion_hours=24 * durations,
-            pharmacokinetics=self.pharmacokinetics,
-            half_concentration=self.half_concentration,
-        )

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.kills import Kills
-from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
+from twinjax.treatment.decay import exposure, remaining
+from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses, later, of_doses
 
 
 class Chemotherapy(AbstractContinuousTreatment):
@@ -43,19 +44,11 @@ class Chemotherapy(AbstractContinuousTreatment):
         self.drug = drug
 
     def kill_rate(self, t):
-        elapsed = t - self.times
-        # The exponent is kept finite where the dose lies ahead, or its gradient would be NaN.
-        decay = jnp.exp(-self.clearance_rate * jnp.maximum(elapsed, 0.0))
-        return self.sensitivity * jnp.sum(jnp.where(elapsed >= 0, self.doses * decay, 0.0)) / self.reference_dose
+        return self.sensitivity * remaining(t, self.times, self.doses, self.clearance_rate) / self.reference_dose
 
     def kills(self, t0, t1):
-        begin = jnp.maximum(self.times, t0)
-        length = jnp.maximum(t1 - begin, 0.0)
-        cleared = self.clearance_rate * length
-        left = jnp.exp(-self.clearance_rate * (begin - self.times))
-        per_dose = self.sensitivity / self.clearance_rate / self.reference_dose
-        log_kill = per_dose * self.doses * left * -jnp.expm1(-cleared)
-        return Kills(log_kill, jnp.clip(begin - t0, 0.0, t1 - t0) + length * _mean_of_decay(cleared))
+        area, elapsed = exposure(t0, t1, self.times, self.doses, self.clearance_rate)
+        return Kills(self.sensitivity / self.reference_dose * area, elapsed)
 
     @property
     def name(self):
@@ -68,25 +61,7 @@ class Chemotherapy(AbstractContinuousTreatment):
         return {"doses": self.times.size, "total_dose_mg_m2": float(self.doses.sum())}
 
     def select(self, keep):
-        return self._replaced(self.times[keep], self.doses[keep])
+        return of_doses(self, keep, "times", "doses")
 
     def shifted(self, days):
-        return self._replaced(self.times + days, self.doses)
-
-    def _replaced(self, times, doses):
-        return Chemotherapy(
-            times,
-            doses,
-            drug=self.drug,
-            sensitivity=self.sensitivity,
-            clearance_rate=self.clearance_rate,
-            reference_dose=self.reference_dose,
-        )
-
-
-def _mean_of_decay(x):
-    """1 / x - 1 / (exp(x) - 1): the mean of s in [0, 1] weighted by exp(-x s)."""
-    near = x < 0.05
-    safe = jnp.where(near, 1.0, x)
-    # exp(-x) / (1 - exp(-x)) cannot overflow.
-    return jnp.where(near, 0.5 - x / 12 + x**3 / 720, 1 / safe + jnp.exp(-safe) / jnp.expm1(-safe))
+        return later(self, days)

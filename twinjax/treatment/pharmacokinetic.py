@@ -1,23 +1,15 @@
 """A drug by its pharmacokinetics: what the concentration in plasma kills."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from twinjax.core.config import load_named
-from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
-from twinjax.pharmacokinetics import (
-    AbstractEffect,
-    AbstractPharmacokinetics,
-    Dosing,
-    LinearEffect,
-    LinearPharmacokinetics,
-)
-from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
+from twinjax.pharmacokinetics import AbstractEffect, AbstractPharmacokinetics, LinearEffect
+from twinjax.treatment.infusion import AbstractInfusion, checked_infusion, pharmacokinetics_of
+from twinjax.treatment.treatment import AbstractContinuousTreatment
 
 
-class PharmacokineticTherapy(AbstractContinuousTreatment):
+class PharmacokineticTherapy(AbstractInfusion, AbstractContinuousTreatment):
     """kill(t) = effect of C(t), where C is the concentration in plasma after all doses.
 
     **Fields:** `times` (days at which the doses begin), `doses` (mg), `durations` (days of infusion; `infusion_hours`
@@ -49,63 +41,14 @@ class PharmacokineticTherapy(AbstractContinuousTreatment):
         metabolite: str | None = None,
         effect: AbstractEffect | float = 0.0,
     ):
-        self.times, self.doses = check_doses(times, doses, f"pharmacokinetic therapy ({drug})")
-        self.durations = Dosing(self.times, self.doses, jnp.asarray(infusion_hours, float) / 24).durations
+        given = checked_infusion(times, doses, infusion_hours, f"pharmacokinetic therapy ({drug})")
+        self.times, self.doses, self.durations = given
         self.pharmacokinetics = pharmacokinetics_of(drug, pharmacokinetics, metabolite)
         self.effect = effect if isinstance(effect, AbstractEffect) else LinearEffect(effect)
         self.drug = drug
-
-    @property
-    def dosing(self) -> Dosing:
-        """The doses as the pharmacokinetics take them."""
-        return Dosing(self.times, self.doses, self.durations)
-
-    def concentration(self, t) -> Array:
-        """In plasma, mg/L, at days `t` of any shape."""
-        return self.pharmacokinetics.concentration(self.dosing, t)
 
     def kill_rate(self, t):
         return self.effect.rate(self.concentration(t))
 
     def kills(self, t0, t1):
         return Kills(*self.effect.integrals(self.pharmacokinetics, self.dosing, t0, t1))
-
-    @property
-    def name(self):
-        return self.drug
-
-    def on(self, domain):
-        return self
-
-    def burden(self):
-        return {"doses": self.times.size, "total_dose_mg": float(self.doses.sum())}
-
-    def select(self, keep):
-        return self._replaced(self.times[keep], self.doses[keep], self.durations[keep])
-
-    def shifted(self, days):
-        return self._replaced(self.times + days, self.doses, self.durations)
-
-    def _replaced(self, times, doses, durations):
-        return PharmacokineticTherapy(
-            times,
-            doses,
-            drug=self.drug,
-            infusion_hours=24 * durations,
-            pharmacokinetics=self.pharmacokinetics,
-            effect=self.effect,
-        )
-
-
-def pharmacokinetics_of(
-    drug: str, given: AbstractPharmacokinetics | None, metabolite: str | None = None
-) -> AbstractPharmacokinetics:
-    """The model given, or that of `conf/pharmacokinetics` under the drug's name; or that of its metabolite."""
-    model = load_named("pharmacokinetics", drug) if given is None else given
-    if not isinstance(model, AbstractPharmacokinetics):
-        raise InputError(f"{drug}: pharmacokinetics must be a pharmacokinetic model, got {type(model).__name__}")
-    if metabolite is None:
-        return model
-    if not isinstance(model, LinearPharmacokinetics):
-        raise InputError(f"{drug}: metabolites are there for linear models only; remove metabolite")
-    return model.metabolite(metabolite)

@@ -1,5 +1,6 @@
 """Radiotherapy by the linear-quadratic model."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -7,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses
+from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses, later, of_doses
 
 
 class Radiotherapy(AbstractImpulsiveTreatment):
@@ -79,7 +80,7 @@ class Radiotherapy(AbstractImpulsiveTreatment):
                 )
             return self
         dose_map = domain.from_grid(np.asarray(self.dose_map, np.float32), self.affine)
-        return self._replaced(self.times, self.doses, dose_map, domain.affine)
+        return eqx.tree_at(lambda one: (one.dose_map, one.affine), self, (jnp.asarray(dose_map), domain.affine))
 
     def burden(self):
         return {
@@ -90,21 +91,10 @@ class Radiotherapy(AbstractImpulsiveTreatment):
         }
 
     def select(self, keep):
-        return self._replaced(self.times[keep], self.doses[keep], self.dose_map, self.affine)
+        return of_doses(self, keep, "times", "doses")
 
     def shifted(self, days):
-        return self._replaced(self.times + days, self.doses, self.dose_map, self.affine)
-
-    def _replaced(self, times, doses, dose_map, affine):
-        return Radiotherapy(
-            times,
-            doses,
-            alpha=self.alpha,
-            alpha_beta_ratio=self.alpha_beta_ratio,
-            oxygen_enhancement_ratio=self.oxygen_enhancement_ratio,
-            dose_map=dose_map,
-            affine=affine,
-        )
+        return later(self, days)
 
     def biologically_effective_dose(self, alpha_beta_ratio: ArrayLike | None = None) -> Array:
         """BED = sum d (1 + d / (alpha/beta)) in Gy (Fowler 1989, Br J Radiol 62:679).

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses
+from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses, later
 
 
 class Resection(AbstractImpulsiveTreatment):
@@ -46,7 +46,7 @@ class Resection(AbstractImpulsiveTreatment):
         return self
 
     def shifted(self, days):
-        return Resection(self.times + days, self.cavity, self.affine)
+        return later(self, days)
 
     @property
     def name(self):

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
+from twinjax.treatment.decay import exposure, remaining
 from twinjax.treatment.regimen import Regimen
-from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses
+from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses, later, of_doses
 
 
 class StromaAgent(AbstractModulatingTreatment):
@@ -43,18 +44,12 @@ class StromaAgent(AbstractModulatingTreatment):
         self.drug, self.action = drug, "stroma_depletion"
 
     def level(self, t):
-        elapsed = t - self.times
-        # The exponent is kept finite where the dose lies ahead, or its gradient would be NaN.
-        decay = jnp.exp(-self.clearance_rate * jnp.maximum(elapsed, 0.0))
-        return jnp.sum(jnp.where(elapsed >= 0, self.doses * decay, 0.0)) / self.reference_dose
+        return remaining(t, self.times, self.doses, self.clearance_rate) / self.reference_dose
 
     def mean_level(self, t0, t1):
-        begin = jnp.maximum(self.times, t0)
-        length = jnp.maximum(t1 - begin, 0.0)
-        left = jnp.exp(-self.clearance_rate * (begin - self.times))
-        exposure = jnp.sum(self.doses * left * -jnp.expm1(-self.clearance_rate * length)) / self.clearance_rate
+        area, _ = exposure(t0, t1, self.times, self.doses, self.clearance_rate)
         span = t1 - t0
-        mean = exposure / self.reference_dose / jnp.where(span > 0, span, 1.0)
+        mean = jnp.sum(area) / self.reference_dose / jnp.where(span > 0, span, 1.0)
         return jnp.where(span > 0, mean, self.level(t0))
 
     @property
@@ -68,15 +63,10 @@ class StromaAgent(AbstractModulatingTreatment):
         return {"doses": self.times.size}
 
     def select(self, keep):
-        return self._replaced(self.times[keep], self.doses[keep])
+        return of_doses(self, keep, "times", "doses")
 
     def shifted(self, days):
-        return self._replaced(self.times + days, self.doses)
-
-    def _replaced(self, times, doses):
-        return StromaAgent(
-            times, doses, drug=self.drug, clearance_rate=self.clearance_rate, reference_dose=self.reference_dose
-        )
+        return later(self, days)
 
 
 def stroma_agent_course(start_day: float, doses: int, every_days: float, *, dose: float = 1.0, **properties) -> Regimen:

@@ -118,3 +118,15 @@ def check_doses(times, doses, what: str) -> tuple[Array, Array]:
             if not np.isfinite(array).all() or (array < 0).any():
                 raise InputError(f"{what}: every {name} must be a finite number >= 0, got {array.tolist()}")
     return times, doses
+
+
+def of_doses(treatment, keep: np.ndarray, *per_dose: str):
+    """The treatment with only the doses where `keep` is True; `per_dose` names its arrays with one entry a dose."""
+    kept = [getattr(treatment, name)[keep] for name in per_dose]
+    return eqx.tree_at(lambda one: [getattr(one, name) for name in per_dose], treatment, kept)
+
+
+def later(treatment, days):
+    """The treatment with its `times` later by `days`; `InputError` where that is before day 0."""
+    times, _ = check_doses(treatment.times + days, 0.0, treatment.name)
+    return eqx.tree_at(lambda one: one.times, treatment, times)

@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
-from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
+from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses, later, of_doses
 
 
 class TumorTreatingFields(AbstractContinuousTreatment):
@@ -56,14 +56,7 @@ class TumorTreatingFields(AbstractContinuousTreatment):
         return {"days_of_use": float(self.durations.sum()), "days_worn": float((self.durations * self.usage).sum())}
 
     def select(self, keep):
-        return TumorTreatingFields(
-            self.times[keep],
-            self.durations[keep],
-            self.usage[keep],
-            full_usage_kill_rate=self.full_usage_kill_rate,
-        )
+        return of_doses(self, keep, "times", "durations", "usage")
 
     def shifted(self, days):
-        return TumorTreatingFields(
-            self.times + days, self.durations, self.usage, full_usage_kill_rate=self.full_usage_kill_rate
-        )
+        return later(self, days)

@@ -3,6 +3,8 @@
 from twinjax.twin.comparison import Comparison as Comparison
 from twinjax.twin.comparison import compare as compare
 from twinjax.twin.course import CourseForecast as CourseForecast
+from twinjax.twin.displacement import BrainDisplacement as BrainDisplacement
+from twinjax.twin.displacement import brain_displacement as brain_displacement
 from twinjax.twin.forecast import Forecast as Forecast
 from twinjax.twin.plan import equal_volume_plan as equal_volume_plan
 from twinjax.twin.plan import recurrence_coverage as recurrence_coverage

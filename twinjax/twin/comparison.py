@@ -85,7 +85,8 @@ def compare(
 
     An option is a regimen whose day 0 is `decision_day`; before it stays what was given (`given`, default: the
     twin's own regimen up to that day). Sensitivities that were calibrated go over to every treatment of the same
-    name; others keep their nominal values.
+    name; those of treatments that the patient has not had are drawn from their prior, and what has no prior keeps its
+    nominal value.
 
     `outcome` is a key of the forecast's quantities; lower is better.
 

@@ -90,7 +90,7 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
 @eqx.filter_jit
 def _solved(whole: Tumor, problem: InverseProblem, draws, times):
     def one(z):
-        tumor = whole.with_parameters(problem.prior, z)
+        tumor = whole.with_parameters(problem.forecast_prior, z)
         trajectory = simulate(
             tumor.model,
             tumor.regimen,

@@ -168,7 +168,7 @@ def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
     """The tumour on the smallest tried box whose walls the mode does not reach by the last day."""
     assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
-    start = whole.with_parameters(problem.prior, jnp.asarray(z_map)).state0()
+    start = whole.with_parameters(problem.forecast_prior, jnp.asarray(z_map)).state0()
     density = np.asarray(whole.model.cell_density(start))
     seen = density > 0.2
     if not seen.any():
@@ -188,7 +188,7 @@ def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
 
 @eqx.filter_jit
 def _one(tumor: Tumor, problem: InverseProblem, z, times):
-    tumor = tumor.with_parameters(problem.prior, z)
+    tumor = tumor.with_parameters(problem.forecast_prior, z)
     trajectory = simulate(
         tumor.model,
         tumor.regimen,

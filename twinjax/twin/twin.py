@@ -48,6 +48,11 @@ class DigitalTwin:
         self.volume_noise = volume_noise(self.problem, self.posterior.z_map)
 
     @property
+    def uncalibrated(self) -> tuple[str, ...]:
+        """Parameters of treatments that the patient has not had: forecasts draw them from their prior."""
+        return self.problem.forecast_prior.names[self.problem.dimension :]
+
+    @property
     def regimen(self) -> Regimen:
         """What the patient was given while being observed, with nominal sensitivities."""
         return self.problem.whole.regimen
@@ -65,8 +70,9 @@ class DigitalTwin:
         """The forecast up to `horizon_days` after baseline.
 
         **Arguments:** `output_times` in days since baseline (default: ten, evenly spaced); `regimen` from baseline
-        on (default: the one of the calibration); `draws` from the posterior, 1 without `uncertainty`; `fields`
-        False for quantities alone. A model without space gives a `CourseForecast`.
+        on (default: the one of the calibration); `draws` from the posterior (and from the prior of treatments that the
+        patient has not had), 1 without `uncertainty`; `fields` False for quantities alone. A model without space gives
+        a `CourseForecast`.
 
         Raises `InputError` for a horizon that is not positive, or times outside it.
         """
@@ -79,19 +85,26 @@ class DigitalTwin:
             raise InputError(f"output_times must be ascending days, got {times.tolist()}")
         if times[0] < start or times[-1] > horizon_days:
             raise InputError(f"output_times must lie in [{start:g}, {horizon_days:g}], got {times.tolist()}")
-        z = self.posterior.draws(draws) if self.draw_uncertainty else self.posterior.z_map[None]
+        z_map = np.append(self.posterior.z_map, np.zeros(len(self.uncalibrated)))
+        z = self._draws(draws) if self.draw_uncertainty else z_map[None]
         if not isinstance(self.model, AbstractSpatialModel):
             return forecast_course(self._under(regimen), self.problem, z, times)
         return forecast(
             self._under(regimen),
             self.problem,
-            self.posterior.z_map,
+            z_map,
             z,
             times,
             volume_noise=self.volume_noise,
             fields=fields,
             progress=progress,
         )
+
+    def _draws(self, count: int) -> np.ndarray:
+        """(count, parameters of `forecast_prior`) whitened; the same in every call, so that options share them."""
+        known = self.posterior.draws(count)
+        unseen = np.random.default_rng(0).standard_normal((len(known), len(self.uncalibrated)))
+        return np.hstack([known, unseen])
 
     def _under(self, regimen: Regimen | None):
         if regimen is None:
