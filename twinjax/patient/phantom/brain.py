@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from scipy import ndimage
 
 from twinjax.core.errors import InputError
@@ -43,7 +45,7 @@ def brain(
     return part.resampled(resolution_mm)
 
 
-def _tensor(domain: Domain) -> dict[str, np.ndarray]:
+def _tensor(domain: Domain) -> dict[str, Array]:
     """Maps of a tensor along the direction of least change of the white matter, on a grid of 1 mm."""
     white = np.asarray(domain.white_matter, float)
     smooth = ndimage.gaussian_filter(white, SLOPE_MM)
@@ -55,4 +57,4 @@ def _tensor(domain: Domain) -> dict[str, np.ndarray]:
     tensor = (ALONG_FIBRE - ACROSS_FIBRE) * white * fibre[:, None] * fibre[None]
     tensor += np.eye(3)[..., None, None, None] * even
     inside = np.asarray(domain.mask)
-    return {name: array * inside for name, array in tensor_maps(tensor).items()}
+    return {name: jnp.asarray(array * inside, float) for name, array in tensor_maps(tensor).items()}
