@@ -104,6 +104,14 @@ def test_until_knows_nothing_of_later():
         whole.until(-1)
 
 
+def test_laboratory_values_make_a_course():
+    visits = [Visit(0, scan(), {"psa_ng_ml": 8.0}), Visit(30, scan()), Visit(60, scan(), {"psa_ng_ml": 5.0})]
+    course = PatientData.from_visits("synthetic_1", visits, source="synthetic").laboratory
+    days, values = course.measurements["psa_ng_ml"]
+    assert (days.tolist(), values.tolist(), course.source) == ([0.0, 60.0], [8.0, 5.0], "synthetic")
+    assert patient().laboratory is None
+
+
 @pytest.mark.parametrize("name", ["", "../a", "a/b", "a\\b", "/etc", "..", ".hidden", "a\nb", "x" * 65, "a..b"])
 def test_a_patient_id_that_could_be_a_path_is_refused(name):
     with pytest.raises(InputError, match="patient_id must be"):

@@ -1,6 +1,9 @@
 """`DigitalTwin` and `Forecast`: what is refused, and what a forecast must be whatever the tumour."""
 
+from dataclasses import replace
+
 import bar
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
-from twinjax.observation import visible_volume
+from twinjax.observation import QuantityObservation, visible_volume
 from twinjax.simulation import simulate
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import DigitalTwin
@@ -183,3 +186,17 @@ def test_draws_that_cannot_be_solved_are_left_out_or_refused(twin):
     assert forecast.quantities["core_volume_mm3"].shape == (19, 1)
     with pytest.raises(SolverError, match="1 of 2 posterior draws"):
         one_bad.predict(20.0, [1.0], draws=2, fields=False)
+
+
+def test_laboratory_values_are_forecast_with_their_scatter():
+    """A third quantity beside the two volumes: in the forecast of the patient's laboratory, and in no other."""
+    posterior = bar.posterior()
+    assert make(posterior).predict(8.0, [4.0, 8.0], draws=10).laboratory is None
+    measured = QuantityObservation("cell_volume_mm3", 0.2)
+    with_it = posterior.problem.whole.observation | {"cells": measured}
+    problem = eqx.tree_at(lambda p: p.whole.observation, posterior.problem, with_it)
+    laboratory = make(replace(posterior, problem=problem)).predict(8.0, [4.0, 8.0], draws=10).laboratory
+    assert laboratory.noise == {"cell_volume_mm3": 0.2}
+    plain, seen = laboratory.interval("cell_volume_mm3"), laboratory.interval("cell_volume_mm3", measured=True)
+    assert (seen[0] < plain[0]).all() and (seen[2] > plain[2]).all()
+    assert laboratory.at([8.0]).times.tolist() == [8.0]

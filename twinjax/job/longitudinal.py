@@ -18,6 +18,7 @@ from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
 from twinjax.twin import DigitalTwin, Forecast, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics
+from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
 
@@ -38,8 +39,8 @@ def run_longitudinal(
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
-    `volumes.csv`, `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid;
-    with `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm).
+    `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and `density_std_...` on
+    the patient's grid; with `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm).
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -84,6 +85,11 @@ def run_longitudinal(
     with run.stage("compare with what was held out"):
         scores = forecast_scores(patient, prediction, posterior, last_day)
         rows = held_out_metrics(scores)
+        course, laboratory = patient.laboratory, []
+        if course is not None and prediction.laboratory is not None:
+            run.write_csv("laboratory.csv", prediction.laboratory.rows())
+            laboratory = course_scores(course, prediction.laboratory, last_day)
+            rows += course_metrics(laboratory)
         run.write_metrics(rows)
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
@@ -97,6 +103,7 @@ def run_longitudinal(
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, rows, origin) | {
         "scores_by_visit": scores,
+        "scores_of_laboratory": laboratory,
         "options": None if comparison is None else comparison.rows(),
         "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
         "displacement": None if displacement is None else displacement.rows,
@@ -109,6 +116,7 @@ def run_longitudinal(
             title=title,
             last_day=last_day,
             scores=scores,
+            laboratory=laboratory,
             metrics=rows,
             comparison=comparison,
             options=options,

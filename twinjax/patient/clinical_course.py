@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from twinjax.core.errors import InputError
-from twinjax.patient.patient import check_patient_id
-from twinjax.patient.visit import check_order
+from twinjax.patient.visit import check_order, check_patient_id
 from twinjax.treatment import Regimen
 
 

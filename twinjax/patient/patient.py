@@ -1,7 +1,6 @@
 """`PatientData`: a patient's visits, treatment and brain on one grid and one time axis."""
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
+from twinjax.patient.clinical_course import ClinicalCourse
 from twinjax.patient.folder import read_tensor_maps, read_visits
 from twinjax.patient.reading import inside, require_folder
 from twinjax.patient.treatment_table import read_treatment_csv
 from twinjax.patient.truth import SpatialTruth
-from twinjax.patient.visit import Visit, check_order
+from twinjax.patient.visit import Visit, check_order, check_patient_id
 from twinjax.treatment import Regimen
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,19 @@ class PatientData:
         """(visits,) days since baseline."""
         return np.asarray([visit.day for visit in self.visits])
 
+    @property
+    def laboratory(self) -> ClinicalCourse | None:
+        """The laboratory values of all visits as a course; None without any."""
+        series: dict[str, tuple[list[float], list[float]]] = {}
+        for visit in self.visits:
+            for name, value in visit.measurements.items():
+                days, values = series.setdefault(name, ([], []))
+                days.append(visit.day)
+                values.append(value)
+        if not series:
+            return None
+        return ClinicalCourse(self.patient_id, series, self.regimen, source=self.source)
+
     def until(self, day: float) -> "PatientData":
         """What was known on `day`: visits up to and including it, treatments given before it, nothing for scoring.
 
@@ -160,13 +173,6 @@ def load_folder(
     folder = require_folder(path, "patient.path")
     name = patient_id or folder.resolve().name
     return PatientData(name, folder, treatment_file, body_surface_area_m2=body_surface_area_m2, source=source)
-
-
-def check_patient_id(patient_id: str) -> str:
-    """`patient_id`, or `InputError` where it could be a path."""
-    if not isinstance(patient_id, str) or not re.fullmatch(r"\w[\w.\- ]{0,63}", patient_id) or ".." in patient_id:
-        raise InputError("patient_id must be 1 to 64 letters, digits, '_', '-', '.' or spaces, without path separators")
-    return patient_id
 
 
 def _check_scan(visit: Visit, first: Visit) -> None:

@@ -1,5 +1,6 @@
 """`Visit`: what was measured on one day."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,3 +35,10 @@ def check_order(days, source: str) -> None:
         raise InputError(f"{source}: more than one visit on day {repeated}; merge them or correct the days")
     if days != sorted(days):
         raise InputError(f"{source}: the visits are not in the order of their days {days}; sort them")
+
+
+def check_patient_id(patient_id: str) -> str:
+    """`patient_id`, or `InputError` where it could be a path."""
+    if not isinstance(patient_id, str) or not re.fullmatch(r"\w[\w.\- ]{0,63}", patient_id) or ".." in patient_id:
+        raise InputError("patient_id must be 1 to 64 letters, digits, '_', '-', '.' or spaces, without path separators")
+    return patient_id

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from twinjax.calibration import Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
@@ -93,27 +95,23 @@ def _summary(posterior, prediction, last_day, held, comparison) -> tuple[list[st
     return summary, key_figures
 
 
-def _forecast_section(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Section:
+def measurement_figure(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Figure:
+    """Each measured quantity over time, with what was measured and given."""
     observed = {
         name: ObservedPoints(days.tolist(), values.tolist(), [day <= last_day for day in days.tolist()])
         for name, (days, values) in patient.measurements.items()
     }
-    figure = volume_curve(
+    return volume_curve(
         prediction.times,
         {name: prediction.measured(name) for name in prediction.noise},
         observed=observed,
         treatments=treatment_marks(patient.regimen),
         forecast_start=last_day,
     )
-    return Section(
-        "Forecast",
-        "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
-        "the parameters and the scatter of the measurement.",
-        [("Measurements and forecast.", figure)],
-    )
 
 
-def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
+def measurement_table(held: list[dict[str, Any]]) -> Table:
+    """The held-out rows of `course_scores`: measured, forecast and interval."""
     rows = []
     for score in held:
         label, unit, scale = quantity_label(score["quantity"])
@@ -124,11 +122,24 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
             [score["day"], with_unit(label, unit), measured, predicted, f"{low} to {high}", score["in_interval"]]
         )
     columns = ["day", "quantity", "measured", "forecast, median", "90 % interval", "inside"]
+    return Table(columns, rows, "Held-out measurements.")
+
+
+def _forecast_section(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Section:
+    return Section(
+        "Forecast",
+        "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
+        "the parameters and the scatter of the measurement.",
+        [("Measurements and forecast.", measurement_figure(patient, prediction, last_day))],
+    )
+
+
+def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
     return Section(
         "How good was it",
         "The forecast of the held-out measurements, beside carrying the last value forward.",
         tables=[
-            Table(columns, rows, "Held-out measurements."),
+            measurement_table(held),
             metrics_table(metric_cells(metrics), "Accuracy at the held-out measurements."),
         ],
     )

@@ -11,6 +11,7 @@ from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, displacement_maps, scan_overview
+from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
@@ -49,6 +50,7 @@ def longitudinal_report(
     last_day: float,
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
+    laboratory: Sequence[dict[str, Any]] = (),
     comparison: Comparison | None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
@@ -59,9 +61,9 @@ def longitudinal_report(
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
-    **Arguments:** `scores` and `metrics` of `twinjax.twin.accuracy`; `comparison` of `options`, whose day 0 is
-    `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `response`, option to the
-    chance of a complete response; `displacement` of the brain; `seconds` per stage.
+    **Arguments:** `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
+    `options`, whose day 0 is `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior;
+    `response`, option to the chance of a complete response; `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
     assert posterior.problem is not None
@@ -80,7 +82,7 @@ def longitudinal_report(
     if displacement is not None:
         sections.append(_displacement_section(patient, displacement))
     if metrics:
-        sections.append(_accuracy_section(held, metrics))
+        sections.append(_accuracy_section(held, metrics, laboratory))
     sections.append(
         calibration_section(
             posterior,
@@ -145,12 +147,17 @@ def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Fo
             visit.day: segmented_regions(visit.scan, domain)["whole_tumor"] for visit in patient.visits_after(last_day)
         },
     )
+    course = patient.laboratory
+    laboratory = []
+    if course is not None and prediction.laboratory is not None:
+        laboratory = [("Laboratory values.", measurement_figure(course, prediction.laboratory, last_day))]
     return Section(
         "Forecast",
         "Volumes over time with 50 % and 90 % intervals of what a segmentation would measure: the uncertainty of "
         "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.",
         [
             ("Volume over time.", _volume_figure(patient, prediction, last_day)),
+            *laboratory,
             ("Predicted density of tumour cells.", maps),
         ],
     )
@@ -172,7 +179,10 @@ def _displacement_section(patient: PatientData, displacement: BrainDisplacement)
     )
 
 
-def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> Section:
+def _accuracy_section(
+    held: list[dict[str, Any]], metrics: list[dict[str, Any]], laboratory: Sequence[dict[str, Any]]
+) -> Section:
+    measured = [score for score in laboratory if score["held_out"]]
     days = [f"day {score['day']:g}" for score in held]
     bars = {label: [score[f"{region}_dice"] for score in held] for region, label in REGIONS.items()}
     return Section(
@@ -180,7 +190,10 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
         "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
         "that it was made with.",
         [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))],
-        [metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets.")],
+        [
+            metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets."),
+            *([measurement_table(measured)] if measured else []),
+        ],
     )
 
 

@@ -1,6 +1,6 @@
 """Forecasts of a patient without images: the quantities that the model predicts, over time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,24 @@ class CourseForecast:
     noise: dict[str, float]
     offset: dict[str, float]
     failed_draws: int
+
+    @classmethod
+    def of(
+        cls,
+        times: np.ndarray,
+        quantities: Mapping[str, np.ndarray],
+        measured: Iterable[QuantityObservation],
+        failed: int,
+    ) -> "CourseForecast":
+        """Of the `measured` among the quantities that a model predicts."""
+        found = list(measured)
+        return cls(
+            times,
+            dict(quantities),
+            {o.quantity: float(o.noise_std) for o in found},
+            {o.quantity: float(o.offset) for o in found},
+            failed,
+        )
 
     def at(self, days: Sequence[float]) -> "CourseForecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
@@ -78,13 +96,8 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
     if failed > 0.1 * len(draws):
         raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
     measured = [o for o in whole.observation.values() if isinstance(o, QuantityObservation)]
-    return CourseForecast(
-        times,
-        {name: values[success] for name, values in quantities.items()},
-        {o.quantity: float(o.noise_std) for o in measured},
-        {o.quantity: float(o.offset) for o in measured},
-        failed,
-    )
+    kept = {name: values[success] for name, values in quantities.items()}
+    return CourseForecast.of(times, kept, measured, failed)
 
 
 @eqx.filter_jit

@@ -18,8 +18,9 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractSpatialModel
-from twinjax.observation import SegmentationObservation, visible_volume
+from twinjax.observation import QuantityObservation, SegmentationObservation, visible_volume
 from twinjax.simulation import simulate
+from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, with_scatter
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
@@ -41,6 +42,7 @@ class Forecast:
     - `domain`: the box of tissue that was solved; its affine leads to patient space.
     - `volume_noise`: region to the deviation of log volume that a new segmentation is expected to have.
     - `failed_draws`: how many draws the solver could not follow; they are left out.
+    - `laboratory`: the laboratory values that the patient has, as a forecast of a clinical course; None without any.
     """
 
     times: np.ndarray
@@ -51,6 +53,7 @@ class Forecast:
     domain: Domain
     volume_noise: dict[str, float]
     failed_draws: int
+    laboratory: CourseForecast | None = None
 
     def at(self, days: Sequence[float]) -> "Forecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
@@ -64,6 +67,7 @@ class Forecast:
             density_std=self.density_std[index],
             visible_probability={name: field[index] for name, field in self.visible_probability.items()},
             quantities={name: draws[:, index] for name, draws in self.quantities.items()},
+            laboratory=None if self.laboratory is None else self.laboratory.at(days),
         )
 
     def interval(self, quantity: str, level: float = 0.9, *, measured: bool = False) -> np.ndarray:
@@ -136,15 +140,18 @@ def forecast(
     # Without fields the maps have no voxels.
     empty = np.zeros((len(times),), np.float32)
     mean = {name: np.asarray(sums[name]) / len(rows) if fields else empty for name in ("density", "square", *regions)}
+    quantities = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    measured = [o for o in whole.observation.values() if isinstance(o, QuantityObservation)]
     return Forecast(
         times,
         mean["density"],
         np.sqrt(np.maximum(mean["square"] - mean["density"] ** 2, 0)),
         {name: mean[name] for name in regions},
-        {name: np.stack([row[name] for row in rows]) for name in rows[0]},
+        quantities,
         tumor.model.domain,
         volume_noise,
         failed,
+        CourseForecast.of(times, quantities, measured, failed) if measured else None,
     )
 
 
