@@ -41,8 +41,21 @@ from twinjax.twin.course_accuracy import course_scores
 
 # Width, in that of the prior, from which parameters of a spatial patient are drawn.
 SPATIAL_SPREAD = 0.3
+# Of a spatial patient's forecast: each is a solve, and 20 repeated measurements of each make the interval.
+SPATIAL_DRAWS = 40
 # Draws whose tumour leaves this range of its size at the start, within the schedule, are no patients: drawn again.
 SMALLEST_RATIO, LARGEST_RATIO = 1e-4, 1e4
+COLUMNS = (
+    "model",
+    "patients",
+    "converged",
+    "held out, in 90 % interval",
+    "true parameters in 90 % interval",
+    "median error",
+    "error of the last value",
+    "Dice",
+    "centre of mass, largest distance",
+)
 
 
 def lumped(config, number: int) -> dict:
@@ -90,7 +103,7 @@ def spatial(config, number: int) -> dict:
     posterior = parts["calibrator"].fit(coarse, key=jax.random.key(number)).attach(fine)
     twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
     days = patient.days[patient.days > 0].tolist()
-    prediction = twin.predict(days[-1], days, regimen=patient.regimen, draws=settings.draws)
+    prediction = twin.predict(days[-1], days, regimen=patient.regimen, draws=SPATIAL_DRAWS)
     assert isinstance(prediction, Forecast)
     held = [s for s in forecast_scores(patient, prediction, posterior, last_day) if s["held_out"]]
     true = [score for score in held if score["reference"] == "truth"]
@@ -222,9 +235,7 @@ def main(arguments: list[str]) -> None:
         began = time.perf_counter()
         lines.append(summary(name, run(name, chosen.patients, chosen.output)))
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    print(
-        "| model | patients | converged | held-out measurements in 90 % interval | true parameters in 90 % interval |"
-    )
+    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     print("\n".join(lines))
 
 

@@ -114,7 +114,12 @@ def test_stress_does_not_know_the_scale_of_stiffness():
 
 @pytest.mark.parametrize(
     ("shape", "spacing"),
-    [((31, 25, 18), (1.0, 1.0, 1.0)), ((24, 24, 9), (1.3, 1.3, 5.0)), ((40, 33), (1.0, 2.0)), ((50,), (0.5,))],
+    [
+        ((24, 24, 9), (1.3, 1.3, 5.0)),
+        ((50,), (0.5,)),
+        pytest.param((31, 25, 18), (1.0, 1.0, 1.0), marks=pytest.mark.slow),
+        pytest.param((40, 33), (1.0, 2.0), marks=pytest.mark.slow),
+    ],
 )
 def test_solution_balances_the_load(shape, spacing):
     """Ten times as stiff inside, a ragged wall, odd and thin grids: the residual is what was asked for."""

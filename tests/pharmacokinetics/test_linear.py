@@ -144,7 +144,7 @@ def test_long_after_the_exposure_is_the_dose_over_the_clearance(name):
     np.testing.assert_allclose(model.exposure(HISTORY, 0.0, 1e5), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["alike", "oral", "sn38"])
+@pytest.mark.parametrize("name", ["alike", pytest.param("oral", marks=pytest.mark.slow), "sn38"])
 def test_derivatives_agree_with_differences(name):
     """In all parameters, doses, times of dose and lengths of infusion together, along several directions.
 
