@@ -46,13 +46,13 @@ clean:
 
 # The stamps say which extras are there; the larger environment serves for the smaller.
 .venv/.imaging: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom]'
 	touch $@
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,dev,bench]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,dev]'
 	touch .venv/.imaging $@
