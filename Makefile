@@ -50,9 +50,9 @@ clean:
 	touch $@
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,skull,dev,bench]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,skull,dev]'
 	touch .venv/.imaging $@

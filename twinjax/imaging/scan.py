@@ -10,6 +10,16 @@ from twinjax.imaging import labels
 
 # The regions of a segmentation, properties of `Scan`, and what they are called.
 REGIONS = {"core": "core", "whole_tumor": "whole tumour"}
+# What tissue is where: fractions, and the last two relative to their mean over the organ.
+TISSUE_MAPS = (
+    "white_matter",
+    "grey_matter",
+    "adipose",
+    "fibroglandular",
+    "stroma",
+    "drug_distribution",
+    "perfusion",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +31,9 @@ class Scan:
     - `affine`: (4, 4), voxel index to patient space (RAS, mm).
     - `images`: modality (`"T1"`, `"T1CE"`, `"T2"`, `"FLAIR"`, `"ADC"` in mm²/s, `"FET"`) to (X, Y, Z) float32.
     - `segmentation`: (X, Y, Z) int8 in the internal convention of `twinjax.imaging.labels`, or None.
-    - `brain_mask`: (X, Y, Z) bool, or None.
+    - `brain_mask`: (X, Y, Z) bool, or None; the mask of the organ, whichever it is.
     - `white_matter`, `grey_matter`: (X, Y, Z) float32 fractions in [0, 1], or None.
+    - `maps`: other tissue maps by name (of `TISSUE_MAPS`), (X, Y, Z) float32.
 
     Raises `InputError` where shapes differ, or the affine or a voxel is not finite.
     """
@@ -33,9 +44,22 @@ class Scan:
     brain_mask: np.ndarray | None = None
     white_matter: np.ndarray | None = None
     grey_matter: np.ndarray | None = None
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def with_maps(cls, affine, images, segmentation, organ, maps: Mapping[str, np.ndarray]) -> "Scan":
+        """From tissue maps by name, white and grey matter among them or not."""
+        others = {name: array for name, array in maps.items() if name not in ("white_matter", "grey_matter")}
+        return cls(affine, images, segmentation, organ, maps.get("white_matter"), maps.get("grey_matter"), others)
+
+    @property
+    def tissue_maps(self) -> dict[str, np.ndarray]:
+        """All tissue maps by name, white and grey matter among them."""
+        brain = {"white_matter": self.white_matter, "grey_matter": self.grey_matter}
+        return {name: array for name, array in brain.items() if array is not None} | dict(self.maps)
 
     def __post_init__(self):
-        arrays = dict(self.images)
+        arrays = {**self.images, **self.maps}
         for name in ("segmentation", "brain_mask", "white_matter", "grey_matter"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)

@@ -2,7 +2,8 @@
 
     patient/day_0000/{T1,T1CE,T2,FLAIR,ADC}.nii.gz   any of them; ADC in mm²/s
                      segmentation.nii.gz             internal labels: 1 necrotic, 2 oedema, 3 enhancing, 4 cavity
-                     brain_mask.nii.gz, white_matter.nii.gz, grey_matter.nii.gz
+                     brain_mask.nii.gz               of the organ, whichever it is
+                     white_matter.nii.gz, ...        tissue maps, names of `twinjax.imaging.scan.TISSUE_MAPS`
                      diffusion_tensor.nii.gz         of water, as MRtrix' dwi2tensor writes it; of the baseline
     patient/day_0030/...
     patient/treatment.csv
@@ -18,7 +19,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.diffusion_tensor import read_diffusion_tensor
-from twinjax.imaging.scan import Scan
+from twinjax.imaging.scan import TISSUE_MAPS, Scan
 from twinjax.imaging.visit_folder import visit_folders
 from twinjax.model import tensor_maps
 from twinjax.patient.reading import GridReader, inside, require_folder
@@ -26,8 +27,9 @@ from twinjax.patient.visit import Visit
 
 logger = logging.getLogger(__name__)
 
-MODALITIES = ("T1", "T1CE", "T2", "FLAIR", "ADC", "FET")
-MAPS = ("segmentation", "brain_mask", "white_matter", "grey_matter")
+MODALITIES = ("T1", "T1CE", "T2", "FLAIR", "ADC", "DCE", "FET", "PET", "CT")
+# Relative to the mean over the organ; the other maps are fractions.
+RELATIVE = ("drug_distribution", "perfusion")
 TENSOR = "diffusion_tensor"
 
 
@@ -69,10 +71,11 @@ def _read_scan(root: Path, name: str) -> Scan:
     reader = GridReader(inside(root, name))
     segmentation = reader.segmentation("segmentation", "brats2023", "run ImagingPipeline.process on this visit")
     images = reader.images({modality: modality for modality in MODALITIES})
-    known = {*MODALITIES, *MAPS, TENSOR}
+    known = {*MODALITIES, "segmentation", "brain_mask", *TISSUE_MAPS, TENSOR}
     for path in sorted(reader.root.glob("*.nii*")):
         if path.name.split(".")[0] not in known:
             logger.warning("%s is not read: its name is none of %s", path.name, ", ".join(sorted(known)))
-    maps = {"brain_mask": reader.mask("brain_mask")}
-    maps |= {tissue: reader.fraction(tissue) for tissue in ("white_matter", "grey_matter")}
-    return Scan(reader.affine, images, segmentation, **maps)
+    organ = reader.mask("brain_mask")
+    maps = {name: reader.image(name) if name in RELATIVE else reader.fraction(name) for name in TISSUE_MAPS}
+    found = {name: array for name, array in maps.items() if array is not None}
+    return Scan.with_maps(reader.affine, images, segmentation, organ, found)

@@ -187,11 +187,13 @@ def _check_scan(visit: Visit, first: Visit) -> None:
 
 
 def _domain(scan: Scan, maps: Mapping[str, np.ndarray] | None = None) -> Domain:
-    """Tissue of the baseline scan, with `maps`; without tissue maps the brain mask, all as white matter."""
+    """Tissue of the baseline scan, with `maps`; without any the mask of the organ, in a brain all as white matter."""
+    maps = {**scan.maps, **(maps or {})}
     if scan.white_matter is not None and scan.grey_matter is not None:
         tissue = scan.white_matter, scan.grey_matter
         return Domain.from_tissue(*tissue, scan.affine, brain_mask=scan.brain_mask, maps=maps)
     if scan.brain_mask is None:
         raise InputError("the baseline visit has neither tissue maps nor a brain mask; run ImagingPipeline")
-    logger.warning("no white and grey matter maps: the whole brain mask is taken as white matter")
+    if not maps:
+        logger.warning("no tissue maps: the whole mask is taken as one tissue, in a brain as white matter")
     return Domain(scan.brain_mask, scan.spacing, maps=maps, affine=scan.affine)

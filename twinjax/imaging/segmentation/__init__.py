@@ -5,3 +5,4 @@ from twinjax.imaging.segmentation.nnunet import NnUNetSegmenter as NnUNetSegment
 from twinjax.imaging.segmentation.rule_based import RuleBasedSegmenter as RuleBasedSegmenter
 from twinjax.imaging.segmentation.segmenter import AbstractSegmenter as AbstractSegmenter
 from twinjax.imaging.segmentation.segresnet import SegResNetSegmenter as SegResNetSegmenter
+from twinjax.imaging.segmentation.threshold import ThresholdSegmenter as ThresholdSegmenter

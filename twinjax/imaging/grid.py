@@ -1,0 +1,52 @@
+"""Voxel grids of one visit: the one that holds all images, and images brought onto it."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from twinjax.core.errors import InputError
+from twinjax.domain import resample
+from twinjax.imaging.nifti import Image
+
+# Voxels of a grid that holds all images of a visit; beyond it they show different places.
+LARGEST_GRID = 2**28
+
+
+class Grid(NamedTuple):
+    """`affine` (4, 4), voxel index to patient space (RAS, mm), and the `shape` (X, Y, Z)."""
+
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+
+def common_grid(images: Sequence[Image]) -> Grid:
+    """The grid of the first image, extended in whole voxels to hold all: each comes cropped to its own box."""
+    first = images[0].affine
+    lower, upper = np.zeros(3), np.zeros(3)
+    for image in images:
+        ends = np.array([[0, n - 1] for n in image.data.shape])
+        corners = np.vstack([np.stack(np.meshgrid(*ends, indexing="ij")).reshape(3, -1), np.ones(8)])
+        inside = (np.linalg.inv(first) @ image.affine @ corners)[:3]
+        lower, upper = np.minimum(lower, inside.min(axis=1)), np.maximum(upper, inside.max(axis=1))
+    # Rounding noise of the affines must not add a plane of voxels.
+    lower, upper = np.floor(lower + 1e-2), np.ceil(upper - 1e-2)
+    shape = tuple(int(n) for n in upper - lower + 1)
+    if np.prod(np.asarray(shape, dtype=object)) > LARGEST_GRID:
+        raise InputError(f"the images of one visit lie too far apart (common grid {shape}); check their headers")
+    shift = np.eye(4)
+    shift[:3, 3] = lower
+    return Grid(first @ shift, shape)
+
+
+def onto(image: Image, grid: Grid, motion: np.ndarray, order: int = 1) -> np.ndarray:
+    """The image on `grid`, `motion` (4, 4) being the map from points of the grid's space to those of the image's."""
+    return resample(image.data, np.linalg.inv(motion) @ image.affine, *grid, order=order)
+
+
+def in_parallel(function: Callable, items: Iterable) -> list:
+    """`function` of every item, in threads: resampling and compression leave Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,116 @@
+"""What the imaging pipeline did to each image, so that results can be put back into the grid of the file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinjax.core.errors import InputError
+from twinjax.domain import resample
+from twinjax.imaging.grid import Grid, in_parallel
+
+FILE = "imaging.json"
+
+
+@dataclass(frozen=True, eq=False)
+class VisitRecord:
+    """One visit.
+
+    **Fields:** `day`; `originals`, modality to the grid of its file; `motion` (4, 4), from points of the processed
+    space (RAS, mm) to those of the files; `steps`, in words, in their order.
+    """
+
+    day: float
+    originals: dict[str, Grid]
+    motion: np.ndarray
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ImagingRecord:
+    """All visits of a patient; `grid` is that of every processed file. It names no file and no patient."""
+
+    grid: Grid
+    visits: tuple[VisitRecord, ...]
+
+    def restored(
+        self, array: np.ndarray, modality: str, *, day: float | None = None, labels: bool | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`array` (X, Y, Z) on the processed grid, brought back to the grid of a visit's file of `modality`.
+
+        **Arguments:** `day` of the visit (default: the baseline); `labels`: whether values are classes, which are
+        never mixed (default: of integers and booleans they are). Classes go back as fractions, the largest wins.
+
+        **Returns** `(array, affine)` on that grid, zero where it was not processed. Raises `InputError` for another
+        shape, or a visit or modality that the record does not have.
+        """
+        array = np.asarray(array)
+        if array.shape != self.grid.shape:
+            raise InputError(f"the array has shape {array.shape}, the processed images {self.grid.shape}")
+        visit = self.visit(day)
+        if modality not in visit.originals:
+            raise InputError(f"day {visit.day:g} has no {modality}; it has {', '.join(visit.originals)}")
+        original, affine = visit.originals[modality], visit.motion @ self.grid.affine
+        if not (array.dtype.kind in "bui" if labels is None else labels):
+            return resample(array.astype(np.float32), affine, *original, order=1), original.affine
+        classes = np.unique(array)
+        shares = in_parallel(
+            lambda value: resample((array == value).astype(np.float32), affine, *original, order=1), classes
+        )
+        # Outside of what was processed every share is zero; there is nothing there.
+        found = np.where(np.max(shares, axis=0) > 0, classes[np.argmax(shares, axis=0)], 0)
+        return found.astype(array.dtype), original.affine
+
+    def visit(self, day: float | None = None) -> VisitRecord:
+        """The visit of a day (default: the baseline)."""
+        found = [visit for visit in self.visits if day is None or visit.day == day]
+        if not found:
+            raise InputError(f"there is no visit on day {day}; there are {[visit.day for visit in self.visits]}")
+        return found[0]
+
+    def save(self, folder: Path) -> None:
+        """Write `imaging.json` into a processed folder."""
+        content = {
+            "grid": _plain(self.grid),
+            "visits": [
+                {
+                    "day": visit.day,
+                    "steps": list(visit.steps),
+                    "motion": visit.motion.tolist(),
+                    "originals": {name: _plain(grid) for name, grid in visit.originals.items()},
+                }
+                for visit in self.visits
+            ],
+        }
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "ImagingRecord":
+        """Read `imaging.json` of a processed folder; `InputError` where it is missing or damaged."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise InputError(f"{FILE} is missing in '{path.parent.name}'; process the patient again")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            visits = tuple(
+                VisitRecord(
+                    float(visit["day"]),
+                    {name: _grid(grid) for name, grid in visit["originals"].items()},
+                    np.asarray(visit["motion"], float).reshape(4, 4),
+                    tuple(visit["steps"]),
+                )
+                for visit in content["visits"]
+            )
+            return cls(_grid(content["grid"]), visits)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{FILE} is damaged ({error}); process the patient again") from error
+
+
+def _plain(grid: Grid) -> dict[str, Any]:
+    return {"affine": np.asarray(grid.affine).tolist(), "shape": list(grid.shape)}
+
+
+def _grid(content: dict[str, Any]) -> Grid:
+    return Grid(np.asarray(content["affine"], float).reshape(4, 4), tuple(int(n) for n in content["shape"]))
