@@ -62,7 +62,7 @@ def run(config: DictConfig) -> dict:
     from twinjax.domain import Domain
     from twinjax.job import Run, run_course, run_longitudinal, run_single_scan
     from twinjax.model import AbstractLumpedModel, UntimedFisherKPP
-    from twinjax.patient import ClinicalCourse, VirtualCourse
+    from twinjax.patient import ClinicalCourse, RawPatient, VirtualCourse
     from twinjax.patient.virtual import VirtualPatient
 
     logging.getLogger("jax").setLevel(logging.ERROR)
@@ -73,8 +73,9 @@ def run(config: DictConfig) -> dict:
     model = model_of(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described = instantiate(config.patient, where="patient")
-    scanned, virtual = isinstance(described, VirtualPatient), hasattr(described, "visit_days")
-    settings.check(described.visit_days if virtual else described.days.tolist(), model, parts["prior"])
+    scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
+    virtual = hasattr(described, "visit_days") and not raw
+    settings.check(described.visit_days if virtual or raw else described.days.tolist(), model, parts["prior"])
     lumped = isinstance(described, ClinicalCourse | VirtualCourse)
     if lumped != isinstance(model, AbstractLumpedModel):
         raise InputError(
@@ -82,12 +83,15 @@ def run(config: DictConfig) -> dict:
             f"patient={_choice('patient')} does not have; choose a model and a patient that go together"
         )
     compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
-    job = Run(folder, stages=4 + virtual + scanned + compares)
+    job = Run(folder, stages=4 + virtual + scanned + raw + compares)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
     patient = described
     if scanned:
         patient = _scanned(job, config, described)
+    elif raw:
+        with job.stage("process and segment the scans"):
+            patient = described.processed(instantiate(config.imaging, where="imaging"), job.folder / "processed")
     elif virtual:
         with job.stage("make a virtual patient (synthetic)"):
             patient = described.generate()

@@ -46,6 +46,7 @@ def run_longitudinal(
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = treatment_options(settings)
+    run.use_grid_of(settings.grid_of, patient)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
@@ -73,7 +74,7 @@ def run_longitudinal(
         ):
             for name, field_ in (("mean", mean), ("std", spread)):
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
-                run.write_field(file, field_, prediction.domain, baseline.affine, baseline.shape)
+                run.write_field(file, field_, prediction.domain, patient)
         run.write_csv("volumes.csv", prediction.volume_rows())
         displacement = None
         if settings.mass_effect:
@@ -81,7 +82,7 @@ def run_longitudinal(
             run.write_csv("displacement.csv", displacement.rows)
             for day, magnitude in zip(shown, displacement.magnitude, strict=True):
                 file = f"displacement_day_{round(day):04d}.nii.gz"
-                run.write_field(file, magnitude, displacement.domain, baseline.affine, baseline.shape)
+                run.write_field(file, magnitude, displacement.domain, patient)
     with run.stage("compare with what was held out"):
         scores = forecast_scores(patient, prediction, posterior, last_day)
         rows = held_out_metrics(scores)

@@ -43,6 +43,7 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot write to the output folder '{folder}': {error.strerror}") from error
         self.stages, self.seconds = stages, {}
+        self.grid_of: str | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -68,9 +69,27 @@ class Run:
             writer.writerows(rows)
         os.replace(path.with_suffix(".partial"), path)
 
-    def write_field(self, name: str, field: np.ndarray, domain: Domain, affine: np.ndarray, shape) -> None:
-        """A field of `domain` as NIfTI on the patient's own grid (`affine`, `shape`), 0 outside the domain."""
-        write_nifti(self.folder / name, domain.to_grid(np.asarray(field, np.float32), affine, shape), affine)
+    def write_field(self, name: str, field: np.ndarray, domain: Domain, patient: PatientData) -> None:
+        """A field of `domain` as NIfTI, 0 outside the domain: on the grid of the patient's processed scans, or of the
+        baseline's file of the modality `grid_of`."""
+        scan = patient.baseline.scan
+        array, affine = domain.to_grid(np.asarray(field, np.float32), scan.affine, scan.shape), scan.affine
+        if self.grid_of is not None:
+            assert patient.record is not None
+            array, affine = patient.record.restored(array, self.grid_of, labels=False)
+        write_nifti(self.folder / name, array, affine)
+
+    def use_grid_of(self, modality: str | None, patient: PatientData) -> None:
+        """Write fields on the grid of the baseline's file of that modality; `InputError` where that is not known."""
+        if modality is not None:
+            if patient.record is None:
+                raise InputError(
+                    "forecast.grid_of needs a folder that ImagingPipeline wrote (imaging.json); set it to null"
+                )
+            known = patient.record.visit().originals
+            if modality not in known:
+                raise InputError(f"forecast.grid_of={modality}: the baseline has {', '.join(known)}")
+        self.grid_of = modality
 
     def write_features(self, visits: Sequence[Visit]) -> None:
         """`features.csv`: what the segmentation of each visit shows (`tumor_features`)."""

@@ -38,6 +38,7 @@ class JobSettings:
     draws: int = 100
     surgery_day: float | None = None
     mass_effect: bool = False
+    grid_of: str | None = None
     decision_horizon_days: float = 120.0
     decision_draws: int = 60
     options: Sequence[str] = field(default_factory=tuple)

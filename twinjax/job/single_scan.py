@@ -59,7 +59,7 @@ def run_single_scan(
         domain = prediction.domain
         density = domain.to_grid(prediction.density_mean[0], scan.affine, scan.shape)
         write_nifti(run.folder / "density_mean.nii.gz", density, scan.affine)
-        run.write_field("density_std.nii.gz", prediction.density_std[0], domain, scan.affine, scan.shape)
+        run.write_field("density_std.nii.gz", prediction.density_std[0], domain, patient)
     with run.stage("plan and score"):
         rows = fit_metrics(scan, prediction)
         brain = np.asarray(scan.brain_mask, bool)

@@ -8,6 +8,8 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
+from twinjax.imaging.record import FILE as RECORD_FILE
+from twinjax.imaging.record import ImagingRecord
 from twinjax.imaging.scan import Scan
 from twinjax.patient.clinical_course import ClinicalCourse
 from twinjax.patient.folder import read_tensor_maps, read_visits
@@ -34,6 +36,7 @@ class PatientData:
     - `source`: `"real"` or `"synthetic"`.
     - `extras`: (X, Y, Z) arrays for scoring, never for fitting: `recurrence`, `standard_plan`.
     - `truth`: what a forecast of a synthetic patient is scored against, None for a real one.
+    - `record`: what the imaging pipeline did, where the folder has it; it brings results back to the files' grids.
 
     **Arguments:** `imaging_dir` as `twinjax.patient.folder` describes it; `treatment_file` as
     `twinjax.patient.treatment_table` does (default: `treatment.csv` in `imaging_dir`, where there is one);
@@ -48,6 +51,7 @@ class PatientData:
     source: str
     extras: dict[str, np.ndarray]
     truth: SpatialTruth | None
+    record: ImagingRecord | None
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class PatientData:
         if brain_mask is None:
             brain_mask = _domain(visits[0].scan, read_tensor_maps(imaging_dir, visits[0].scan))
         self._set(patient_id, visits, regimen, brain_mask, source, {}, None)
+        self.record = ImagingRecord.load(imaging_dir) if (Path(imaging_dir) / RECORD_FILE).is_file() else None
 
     @classmethod
     def from_visits(
@@ -102,6 +107,7 @@ class PatientData:
         if not visits[0].scan.whole_tumor.any():
             raise InputError("the baseline segmentation has no tumour (labels 1, 2, 3); check the visit and its labels")
         self.visits, self.regimen, self.source, self.truth = visits, regimen, source, truth
+        self.record = None
         self.brain_mask = _domain(visits[0].scan) if brain_mask is None else brain_mask
         shape = visits[0].scan.shape
         # A synthetic patient's domain may be finer than its scans; arrays for scoring are on the scans' grid.

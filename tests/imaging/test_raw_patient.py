@@ -1,0 +1,73 @@
+"""From raw scans to a forecast on the grid of the scan, by the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantom import grid, write_visit
+
+from twinjax.core.errors import InputError
+from twinjax.imaging import read_nifti
+from twinjax.patient import RawPatient
+
+ROOT = Path(__file__).parents[2]
+QUICK = (
+    "calibrator=laplace",
+    "calibration.until_day=20",
+    "calibration.resolution_mm=4",
+    "calibration.margin_mm=8",
+    "model.resolution_mm=3",
+    "imaging.registration=none",
+    "forecast.horizon_days=45",
+    "forecast.draws=10",
+    "decision=null",
+)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    for day, core_mm in ((0, 6.0), (20, 7.5), (40, 9.0)):
+        write_visit(folder / f"day_{day:04d}", core_mm=core_mm, seed=day)
+    return folder
+
+
+def run(raw: Path, output: Path, *arguments: str):
+    command = [sys.executable, "-m", "twinjax", "patient=raw_folder", f"patient.path={raw}", *QUICK, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(ROOT / ".cache")}
+    command.append(f"hydra.run.dir={output}")
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_raw_scans_become_a_forecast_on_their_own_grid(raw, tmp_path):
+    done = run(raw, tmp_path / "out", "patient.patient_id=P1", "forecast.grid_of=FLAIR")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["patient"] == "P1" and not results["synthetic"]
+    affine, shape = grid((40, 40, 19), (1.5, 1.5, 3.0))
+    density = read_nifti(tmp_path / "out" / "density_mean_day_0045.nii.gz")
+    assert density.data.shape == shape
+    np.testing.assert_allclose(density.affine, affine, atol=1e-4)
+    # Where the last scan shows the tumour, the forecast has cells.
+    flair = read_nifti(raw / "day_0040" / "FLAIR.nii.gz")
+    oedema = flair.data > 880
+    assert density.data[oedema].mean() > 5 * density.data[~oedema].mean()
+    assert (tmp_path / "out" / "report.html").stat().st_size > 50_000
+
+
+def test_a_grid_that_is_not_there_is_refused_before_the_fit(raw, tmp_path):
+    done = run(raw, tmp_path / "out", "forecast.grid_of=PET")
+    assert done.returncode == 2
+    assert "forecast.grid_of=PET: the baseline has ADC, FLAIR, T1, T1CE, T2" in done.stderr
+    assert not (tmp_path / "out" / "posterior.nc").exists()
+
+
+def test_a_folder_without_scans_is_refused(tmp_path):
+    with pytest.raises(InputError, match="patient.path is not set"):
+        RawPatient()
+    with pytest.raises(InputError, match="no visit folders"):
+        RawPatient(tmp_path)
