@@ -1,11 +1,13 @@
 """Coverage over virtual patients: does a forecast hold what it says, for every cancer type?
 
-    python experiments/virtual_patients/run.py model ... [--patients 20] [--output outputs/virtual_patients]
+    python experiments/virtual_patients/run.py model ... [--patients 20] [--calibrator laplace]
+        [--output outputs/virtual_patients]
 
 For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
 measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
-`conf/model/<model>.yaml`, by the Laplace approximation. Prints one row a model and writes one line a patient to
-`<output>/<model>.csv`; patients that are there already are not done again. All synthetic.
+`conf/model/<model>.yaml`, by the Laplace approximation unless `--calibrator` names another of conf/calibrator. Prints
+one row a model and writes one line a patient to `<output>/<model>_<calibrator>.csv`; patients that are there already are
+not done again. All synthetic.
 
 A model without space is drawn from the whole prior: 90 % intervals must then hold 90 % of the truth. A spatial patient
 has the organ, tumour and noise of `conf/patient/virtual_<model>.yaml`; each parameter that lives in the model or the
@@ -179,15 +181,15 @@ def drawn(described: VirtualCourse, prior, number: int):
     raise SolverError("no draw of the prior gives a patient of a size that can be measured; narrow the prior")
 
 
-def run(name: str, patients: int, folder: Path) -> list[dict]:
+def run(name: str, patients: int, calibrator: str, folder: Path) -> list[dict]:
     """All patients of a model, from the file as far as they are there."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         model, _, patient = name.partition(":")
         config = compose(
-            "config", ["calibrator=laplace", f"model={model}", *([f"patient={patient}"] if patient else [])]
+            "config", [f"calibrator={calibrator}", f"model={model}", *([f"patient={patient}"] if patient else [])]
         )
     without_space = isinstance(instantiate(config.patient, where="patient"), VirtualCourse)
-    path = folder / f"{name.replace(':', '_')}.csv"
+    path = folder / f"{name.replace(':', '_')}_{calibrator}.csv"
     rows = list(csv.DictReader(path.open())) if path.is_file() else []
     done = {int(row["patient"]) for row in rows}
     for number in tqdm([n for n in range(patients) if n not in done], desc=name):
@@ -226,6 +228,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="names of conf/model, or model:patient")
     parser.add_argument("--patients", type=int, default=20)
+    parser.add_argument("--calibrator", default="laplace", help="name of conf/calibrator")
     parser.add_argument("--output", type=Path, default=Path("outputs/virtual_patients"))
     chosen = parser.parse_args(arguments)
     jax.config.update("jax_enable_x64", True)
@@ -233,7 +236,7 @@ def main(arguments: list[str]) -> None:
     lines = []
     for name in chosen.models:
         began = time.perf_counter()
-        lines.append(summary(name, run(name, chosen.patients, chosen.output)))
+        lines.append(summary(name, run(name, chosen.patients, chosen.calibrator, chosen.output)))
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     print("\n".join(lines))
