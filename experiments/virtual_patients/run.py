@@ -6,7 +6,7 @@
 For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
 measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
 `conf/model/<model>.yaml`, by the Laplace approximation unless `--calibrator` names another of conf/calibrator. Prints
-one row a model and writes one line a patient to `<output>/<model>_<calibrator>.csv`; patients that are there already are
+one row a model and writes one line a patient to `<output>/<model>_<calibrator>.csv`; patients that are there are
 not done again. All synthetic.
 
 A model without space is drawn from the whole prior: 90 % intervals must then hold 90 % of the truth. A spatial patient
