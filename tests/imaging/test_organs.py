@@ -63,9 +63,9 @@ def test_breast(tmp_path):
     folder.mkdir(parents=True)
     write_nifti(folder / "T1.nii.gz", t1, AFFINE)
     nib.save(nib.Nifti1Image((dce * ORGAN[..., None]).astype(np.float32), AFFINE), folder / "DCE.nii.gz")
-    with pytest.raises(InputError, match="DCE.json beside DCE.nii.gz must hold times_s"):
+    with pytest.raises(InputError, match="DCE.json beside DCE.nii.gz must hold acquisition_times_s"):
         pipeline("breast_mri").process(tmp_path / "raw")
-    (folder / "DCE.json").write_text(json.dumps({"times_s": times}))
+    (folder / "DCE.json").write_text(json.dumps({"acquisition_times_s": times}))
     processed = pipeline("breast_mri").process(tmp_path / "raw", tmp_path / "out")
     restored, patient = check(processed, tmp_path / "out", "T1")
     assert dice(restored > 0, TUMOR) > 0.85
@@ -126,6 +126,6 @@ def test_ct_that_is_not_in_hounsfield_units(tmp_path):
 def test_bad_times_of_a_dynamic_series(tmp_path, times):
     nib.save(nib.Nifti1Image(np.ones((*SHAPE, 4), np.float32), AFFINE), tmp_path / "DCE.nii.gz")
     write_nifti(tmp_path / "T1.nii.gz", noisy(400.0 * ORGAN, 1), AFFINE)
-    (tmp_path / "DCE.json").write_text(json.dumps({"times_s": times}))
-    with pytest.raises(InputError, match="times_s must be 4 ascending seconds"):
+    (tmp_path / "DCE.json").write_text(json.dumps({"acquisition_times_s": times}))
+    with pytest.raises(InputError, match="acquisition_times_s must be 4 ascending seconds"):
         pipeline("breast_mri").process(tmp_path)

@@ -15,19 +15,21 @@ WINDOW_SECONDS = 90.0
 def initial_enhancement(path: Path, *, root: Path | None = None) -> Image:
     """(X, Y, Z) mean relative enhancement S / S0 - 1 over the first 90 s after the volume before contrast.
 
-    `path` is a NIfTI file of several volumes, and a JSON of the same name beside it holds `times_s`, seconds from the
+    `path` is a NIfTI file of several volumes, and a JSON of the same name beside it holds `acquisition_times_s`, seconds from the
     first. The initial area under the curve needs no model of the vessels (Evelhoch 1999, J Magn Reson Imaging 10:254);
     it is relative, and compares voxels of one scan. Raises `InputError` for times that are missing or do not fit.
     """
     series = read_nifti(path, root=root, axes=4)
     table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        times = np.asarray(json.loads(table.read_text(encoding="utf-8"))["times_s"], float)
+        times = np.asarray(json.loads(table.read_text(encoding="utf-8"))["acquisition_times_s"], float)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{table.name} beside {path.name} must hold times_s, the seconds of its volumes") from error
+        raise InputError(
+            f"{table.name} beside {path.name} must hold acquisition_times_s, the seconds of its volumes"
+        ) from error
     volumes = series.data.shape[-1]
     if times.shape != (volumes,) or volumes < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise InputError(f"{table.name}: times_s must be {volumes} ascending seconds, at least two")
+        raise InputError(f"{table.name}: acquisition_times_s must be {volumes} ascending seconds, at least two")
     used = times <= times[1] + WINDOW_SECONDS
     before = series.data[..., 0].astype(np.float32)
     # Air and noise have no relative enhancement.
