@@ -191,7 +191,7 @@ def test_suv_of_uniform_uptake_is_one():
         ({"DecayCorrection": "ADMIN"}, 0),
     ],
 )
-def test_pet_becomes_suv(tmp_path, header, elapsed):
+def test_pet_becomes_suv(tmp_path, header: dict[str, Any], elapsed):
     write_series(tmp_path / "dicom", modality="PT", description="FET", **(PET_HEADER | header))
     factor = 70_000 / (2e8 * 2 ** (-elapsed / 6586.2))
     np.testing.assert_allclose(converted(tmp_path, "FET").data, stored_voxels() * factor, rtol=1e-5)
@@ -200,7 +200,7 @@ def test_pet_becomes_suv(tmp_path, header, elapsed):
 def test_injection_before_midnight(tmp_path):
     times = {"SeriesTime": "003000", "AcquisitionTime": "003000"}
     nested = PET_HEADER["RadiopharmaceuticalInformationSequence"] | {"RadiopharmaceuticalStartTime": "233000"}
-    header = PET_HEADER | times | {"RadiopharmaceuticalInformationSequence": nested}
+    header: dict[str, Any] = PET_HEADER | times | {"RadiopharmaceuticalInformationSequence": nested}
     write_series(tmp_path / "dicom", modality="PT", description="FET", **header)
     factor = 70_000 / (2e8 * 2 ** (-3600 / 6586.2))
     np.testing.assert_allclose(converted(tmp_path, "FET").data, stored_voxels() * factor, rtol=1e-5)
@@ -266,6 +266,16 @@ def test_masks_of_a_visit_become_its_segmentation(tmp_path, write):
     note = next(c.note for c in done if c.file and c.file.endswith("segmentation.nii.gz"))
     assert "'GTV enhancing' as enhancing" in note
     assert "'eye' as nothing" in note
+
+
+def test_regions_without_a_rule_may_be_drawn_off_the_slices(tmp_path):
+    write_series(tmp_path / "dicom")
+    path = write_rtstruct(tmp_path / "dicom" / "mask.dcm", regions(), affine_of(), tmp_path / "dicom")
+    dataset = pydicom.dcmread(path)
+    eye = dataset.ROIContourSequence[3].ContourSequence[0]
+    eye.ContourData = [1.5 * float(x) if i % 5 else 7 for i, x in enumerate(eye.ContourData)]
+    dataset.save_as(path)
+    assert convert_dicom(tmp_path / "dicom", tmp_path / "out")[1].file == "day_0000/segmentation.nii.gz"
 
 
 def test_masks_without_a_known_region_or_series_are_left_out(tmp_path):

@@ -1,5 +1,7 @@
 """Masks and maps written as SEG, RTSTRUCT and RTDOSE, and read back."""
 
+from typing import Any
+
 import numpy as np
 import pydicom
 import pytest
@@ -61,8 +63,8 @@ def test_masks_of_another_grid_come_back_in_place(tmp_path, source, write, read)
     np.testing.assert_array_equal(on_source, resample(mask, affine, affine_of(), BIG, order=0))
     back = read(path, affine, shape)["core"]
     np.testing.assert_allclose(_centre(back, affine), _centre(mask, affine), atol=0.3)
-    # Slices of 3 mm cannot give more back than they hold.
-    assert dice(back, resample(on_source, affine_of(), affine, shape, order=0)) > 0.98
+    # An outline cuts the corners of pixels that resampling keeps.
+    assert dice(back, resample(on_source, affine_of(), affine, shape, order=0)) > 0.96
 
 
 def _centre(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -79,8 +81,18 @@ def test_written_objects_belong_to_the_patient_and_the_study(tmp_path, source, w
     assert frame == FRAME
     files = [pydicom.dcmread(path) for path in source.iterdir()]
     text = str(dataset)
-    assert sum(str(file.SOPInstanceUID) in text for file in files) == (BIG[2] if write is not write_seg else BIG[2])
+    assert sum(str(file.SOPInstanceUID) in text for file in files) == BIG[2]
     assert dataset.SeriesInstanceUID != files[0].SeriesInstanceUID
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_names_of_any_alphabet_are_kept(tmp_path, write):
+    latin: dict[str, Any] = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Zoë"}
+    write_series(tmp_path / "source", **latin)
+    mask = {"Œdème": np.ones(SHAPE, bool)}
+    path = write(tmp_path / "x.dcm", mask, affine_of(), tmp_path / "source")
+    assert str(pydicom.dcmread(path).PatientName) == "Müller^Zoë"
+    assert list((read_seg if write is write_seg else read_rtstruct)(path, affine_of(), SHAPE)) == ["Œdème"]
 
 
 def test_contours_lie_on_the_slices_in_patient_space(tmp_path):
@@ -184,10 +196,13 @@ def _tilt(points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change_points", "match"),
     [
-        (lambda p: p + 1.2 * OBLIQUE[:, 2], r"x\.dcm: 'core' has a contour 1\.20 mm off the planes of the others"),
+        (
+            lambda p: p + 1.2 * OBLIQUE[:, 2],
+            r"x\.dcm: 'core' lies on planes 1\.20 to 3\.00 mm apart, no multiples",
+        ),
         (lambda p: p + np.outer(np.arange(len(p)) % 2, 2 * OBLIQUE[:, 2]), "points lie .* mm off its plane"),
         (_tilt, "contours of several directions"),
-        (lambda p: p * 1e7, "several directions|off the planes|off its plane|check its points"),
+        (lambda p: p * 1e7, "several directions|no multiples|off its plane|check its points"),
     ],
 )
 def test_contours_off_their_planes_are_refused(tmp_path, source, change_points, match):

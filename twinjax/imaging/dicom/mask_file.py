@@ -1,5 +1,6 @@
 """Masks in DICOM files, SEG or RTSTRUCT, by the name of the region."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +19,12 @@ class References(NamedTuple):
     frames: frozenset[str]
 
 
-def read_masks(instance: Instance, affine: np.ndarray, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+def read_masks(
+    instance: Instance, affine: np.ndarray, shape: tuple[int, int, int], wanted: Callable[[str], bool]
+) -> dict[str, np.ndarray]:
     """Name of the region to (X, Y, Z) bool on a grid: `read_seg` or `read_rtstruct`."""
     read = read_seg if instance.text("Modality") == "SEG" else read_rtstruct
-    return read(instance.path, affine, shape, name=instance.file)
+    return read(instance.path, affine, shape, wanted=wanted, file=instance.file)
 
 
 def references(instance: Instance) -> References:

@@ -122,12 +122,17 @@ def _plan_masks(
                 left_out.append((series, "the series that it was drawn on is not among the images"))
                 continue
             affine, shape, *_ = next((i.stack for i in images if i.series is drawn_on), None) or read_stack(drawn_on)
-            named = read_masks(instance, affine, shape)
-            labels = rules.label_map(named)
+            regions: dict[str, str | None] = {}
+
+            def wanted(name: str, regions: dict[str, str | None] = regions) -> bool:
+                regions[name] = rules.region_for(name)
+                return regions[name] is not None
+
+            labels = rules.label_map(read_masks(instance, affine, shape, wanted))
             if labels is None:
-                left_out.append((series, f"no region rule matches {', '.join(named) or 'its regions, it has none'}"))
+                left_out.append((series, f"no region rule matches {', '.join(regions) or 'its regions, it has none'}"))
                 continue
-            note = ", ".join(f"'{name}' as {rules.region_for(name) or 'nothing'}" for name in named)
+            note = ", ".join(f"'{name}' as {region or 'nothing'}" for name, region in regions.items())
             day = days[drawn_on.date]
             masks.setdefault(day, []).append(PlannedMask(series, day, affine, labels, note))
     planned = []

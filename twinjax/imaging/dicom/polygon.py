@@ -41,12 +41,15 @@ def fill(polygons: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """
     flips = np.zeros((shape[0] + 1, shape[1]), dtype=np.int64)
     for polygon in polygons:
-        for start, end in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-            # In one order, so that an edge walked there and back crosses at the same place to the last bit.
-            (x0, y0), (x1, y1) = sorted([tuple(start), tuple(end)], key=lambda point: (point[1], point[0]))
-            lines = np.arange(max(int(np.ceil(y0)), 0), min(int(np.ceil(y1)), shape[1]))
-            if not lines.size:
-                continue
-            crossing = x0 + (lines - y0) * (x1 - x0) / (y1 - y0)
-            flips[np.clip(np.ceil(crossing), 0, shape[0]).astype(int), lines] += 1
+        start, end = polygon, np.roll(polygon, -1, axis=0)
+        # Upwards, so that an edge walked there and back crosses at the same place to the last bit.
+        down = (start[:, 1] > end[:, 1])[:, None]
+        low, high = np.where(down, end, start), np.where(down, start, end)
+        first, last = (np.clip(np.ceil(y), 0, shape[1]).astype(int) for y in (low[:, 1], high[:, 1]))
+        # One entry for each line that an edge crosses.
+        edge = np.repeat(np.arange(len(polygon)), last - first)
+        line = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
+        (x0, y0), (x1, y1) = low[edge].T, high[edge].T
+        crossing = np.ceil(x0 + (line - y0) * (x1 - x0) / (y1 - y0))
+        np.add.at(flips, (np.clip(crossing, 0, shape[0]).astype(int), line), 1)
     return np.cumsum(flips, axis=0)[:-1] % 2 == 1

@@ -1,6 +1,6 @@
 """DICOM radiotherapy structure sets (RTSTRUCT): regions as polygons on planes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ OFF_PLANE = 0.1
 
 
 def read_rtstruct(
-    path: str | Path, affine: np.ndarray, shape: tuple[int, int, int], *, name: str | None = None
+    path: str | Path,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    file: str | None = None,
 ) -> dict[str, np.ndarray]:
     """The regions of an RTSTRUCT file on a grid: name of the region (ROI) to (X, Y, Z) bool.
 
@@ -32,23 +37,26 @@ def read_rtstruct(
     distance of planes; onto an oblique grid they are filled finely and the nearest voxel is taken. Regions without
     closed contours are left out.
 
-    **Arguments:** `affine` (4, 4), voxel index to RAS mm, and `shape` of the grid; `name` of the file in messages.
+    **Arguments:** `affine` (4, 4), voxel index to RAS mm, and `shape` of the grid; `wanted`, which names to read;
+    `file`, its name in messages.
     Raises `InputError` for a file that is broken or no RTSTRUCT, for contours that are not flat, not parallel, or
     off the planes that the others form, and two regions of one name.
     """
     path = Path(path)
-    name = name or path.name
-    dataset = read_dataset(path, name)
+    file = file or path.name
+    dataset = read_dataset(path, file)
     if str(dataset.get("Modality", "")) != "RTSTRUCT":
-        raise InputError(f"{name} is no RTSTRUCT; give a file of modality RTSTRUCT")
+        raise InputError(f"{file} is no RTSTRUCT; give a file of modality RTSTRUCT")
     try:
         with quiet():
             regions = _contours(dataset)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise InputError(f"{file}: {error}") from None
     except Exception:
-        raise InputError(f"{name} is corrupt or incomplete; export it again") from None
-    return {region: _mask(contours, affine, shape, f"{name}: '{region}'") for region, contours in regions.items()}
+        raise InputError(f"{file} is corrupt or incomplete; export it again") from None
+    return {
+        name: _mask(contours, affine, shape, f"{file}: '{name}'") for name, contours in regions.items() if wanted(name)
+    }
 
 
 def _contours(dataset: Any) -> dict[str, list[np.ndarray]]:
@@ -115,8 +123,8 @@ def _planes(heights: np.ndarray, normal: np.ndarray, affine: np.ndarray, label: 
     off = np.abs(heights - heights.min() - whole * step)
     if off.max() > OFF_PLANE * step:
         raise InputError(
-            f"{label} has a contour {off.max():.2f} mm off the planes of the others ({step:.2f} mm apart); draw it on "
-            "the slices of one series"
+            f"{label} lies on planes {gaps.min():.2f} to {gaps.max():.2f} mm apart, no multiples of one distance; draw "
+            "it on the slices of one series"
         )
     return whole.astype(int), step
 

@@ -1,6 +1,6 @@
 """DICOM Segmentation objects (SEG)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,43 +9,50 @@ from twinjax.core.errors import InputError
 from twinjax.domain import resample
 from twinjax.imaging.dicom.dependency import require
 from twinjax.imaging.dicom.instance import quiet, read_instance
-from twinjax.imaging.dicom.source import SOFTWARE, read_source
+from twinjax.imaging.dicom.source import SOFTWARE, UTF_8, read_source
 from twinjax.imaging.dicom.stack import LPS_TO_RAS
 from twinjax.imaging.nifti import MAX_VOXELS
 
 
 def read_seg(
-    path: str | Path, affine: np.ndarray, shape: tuple[int, int, int], *, name: str | None = None
+    path: str | Path,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    file: str | None = None,
 ) -> dict[str, np.ndarray]:
     """The segments of a SEG file on a grid: label to (X, Y, Z) bool, segments of one label united.
 
     **Arguments:** `affine` (4, 4), voxel index to RAS mm, and `shape` of the grid, onto which the nearest voxel is
-    taken; `name` of the file in messages. Fractional segments are cut at one half. Raises `InputError` for a file that
-    is broken, no SEG, too large, or has no regular grid.
+    taken; `wanted`, which labels to read; `file`, its name in messages. Fractional segments are cut at one half.
+    Raises `InputError` for a file that is broken, no SEG, too large, or has no regular grid.
     """
     path = Path(path)
-    name = name or path.name
-    instance = read_instance(path, name)
+    file = file or path.name
+    instance = read_instance(path, file)
     if instance is None or instance.text("Modality") != "SEG":
-        raise InputError(f"{name} is no DICOM SEG; give a file of modality SEG")
+        raise InputError(f"{file} is no DICOM SEG; give a file of modality SEG")
     voxels = np.prod([instance.number(key) for key in ("Rows", "Columns", "NumberOfFrames")])
     if voxels > MAX_VOXELS:
-        raise InputError(f"{name} claims {voxels:.0f} voxels, the limit is {MAX_VOXELS}; export it in parts")
+        raise InputError(f"{file} claims {voxels:.0f} voxels, the limit is {MAX_VOXELS}; export it in parts")
     highdicom = require("highdicom")
     masks: dict[str, np.ndarray] = {}
     try:
         with quiet():
             seg = highdicom.seg.segread(path)
             for number in seg.segment_numbers:
-                volume = seg.get_volume(segment_numbers=[number])
                 label = str(seg.get_segment_description(number).segment_label)
+                if not wanted(label):
+                    continue
+                volume = seg.get_volume(segment_numbers=[number])
                 # highdicom counts (slice, row, column, segment).
                 array = np.asarray(volume.array)[..., 0].transpose(2, 1, 0) >= 0.5
                 grid = LPS_TO_RAS @ np.asarray(volume.affine)[:, [2, 1, 0, 3]]
                 mask = resample(array, grid, affine, shape, order=0).astype(bool)
                 masks[label] = masks.get(label, False) | mask
     except Exception:
-        raise InputError(f"{name} is corrupt, truncated or of no regular grid; export it again") from None
+        raise InputError(f"{file} is corrupt, truncated or of no regular grid; export it again") from None
     return masks
 
 
@@ -100,5 +107,7 @@ def write_seg(
             device_serial_number="1",
             series_description="Tumour segmentation",
         )
+        # The source may have a smaller alphabet than the names of the regions.
+        seg.SpecificCharacterSet = UTF_8
         seg.save_as(path)
     return Path(path)

@@ -15,6 +15,7 @@ from twinjax.imaging.dicom.series import Series, read_series
 from twinjax.imaging.dicom.stack import read_stack
 
 SOFTWARE = "twinjax"
+UTF_8 = "ISO_IR 192"
 IMAGES = ("CT", "MR", "PT")
 # Patient, study and frame of reference (DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.4.1); required, possibly empty.
 IDENTITY = (
@@ -59,8 +60,7 @@ class Source:
         dataset = pydicom.Dataset()
         dataset.file_meta = meta
         first = self.datasets[0]
-        if "SpecificCharacterSet" in first:
-            dataset.SpecificCharacterSet = first.SpecificCharacterSet
+        dataset.SpecificCharacterSet = UTF_8
         for keyword in IDENTITY:
             setattr(dataset, keyword, first.get(keyword, ""))
         dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
