@@ -75,7 +75,9 @@ def run(config: DictConfig) -> dict:
     described = instantiate(config.patient, where="patient")
     scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
     virtual = hasattr(described, "visit_days") and not raw
-    settings.check(described.visit_days if virtual or raw else described.days.tolist(), model, parts["prior"])
+    days = described.visit_days if virtual or raw else described.days.tolist()
+    if days is not None:
+        settings.check(days, model, parts["prior"])
     lumped = isinstance(described, ClinicalCourse | VirtualCourse)
     if lumped != isinstance(model, AbstractLumpedModel):
         raise InputError(

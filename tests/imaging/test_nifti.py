@@ -236,3 +236,11 @@ def test_paths_out_of_the_root_are_refused(tmp_path):
 def test_second_version_of_the_format(tmp_path):
     nib.save(nib.Nifti2Image(DATA, AFFINE), tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz").data, DATA)
+
+
+def test_several_volumes_are_written_and_read_by_four_axes(tmp_path):
+    volumes = np.stack([DATA, DATA + 0.5], axis=-1)
+    write_nifti(tmp_path / "a.nii.gz", volumes, AFFINE, axes=4)
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz", axes=4).data, volumes)
+    with pytest.raises(InputError, match="an array of 3 axes"):
+        write_nifti(tmp_path / "b.nii.gz", volumes, AFFINE)

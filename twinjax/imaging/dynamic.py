@@ -16,8 +16,9 @@ def initial_enhancement(path: Path, *, root: Path | None = None) -> Image:
     """(X, Y, Z) mean relative enhancement S / S0 - 1 over the first 90 s after the volume before contrast.
 
     `path` is a NIfTI file of several volumes, and a JSON of the same name beside it holds `acquisition_times_s`,
-    seconds from the first. The initial area under the curve needs no model of the vessels (Evelhoch 1999, J Magn Reson Imaging 10:254);
-    it is relative, and compares voxels of one scan. Raises `InputError` for times that are missing or do not fit.
+    seconds from the first. The initial area under the curve needs no model of the vessels (Evelhoch 1999, J Magn Reson
+    Imaging 10:254); it is relative, and compares voxels of one scan. Raises `InputError` for times that are missing or
+    do not fit.
     """
     series = read_nifti(path, root=root, axes=4)
     table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")

@@ -76,8 +76,10 @@ def read_nifti(path: str | Path, *, root: str | Path | None = None, axes: int = 
     return Image(data, affine)
 
 
-def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path:
+def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, *, axes: int = 3) -> Path:
     """Write an (X, Y, Z) array to `.nii` or `.nii.gz`; a reader sees the old file or the whole new one.
+
+    `axes=4` for several volumes, the last axis of the array.
 
     Booleans and integers that fit become int8, everything else float32. The header carries geometry only: no
     description, no dates, no names. Raises `InputError` for another shape, non-finite values or a bad affine.
@@ -85,8 +87,8 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path
     path, array, affine = Path(path), np.asarray(array), np.array(affine, dtype=float)
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path.name}: end the name in .nii.gz")
-    if array.ndim != 3 or array.size == 0:
-        raise InputError(f"{path.name}: an (X, Y, Z) array is written, got shape {array.shape}")
+    if array.ndim != axes or array.size == 0:
+        raise InputError(f"{path.name}: an array of {axes} axes (X, Y, Z, ...) is written, got shape {array.shape}")
     check_affine(affine, path.name)
     whole = array.dtype.kind in "biu" and array.min() >= -128 and array.max() <= 127
     array = array.astype(np.int8 if whole else np.float32)

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging import labels
 from twinjax.imaging.anatomy import AbstractAnatomy, BrainAnatomy
+from twinjax.imaging.dicom import convert_dicom, is_dicom_folder
 from twinjax.imaging.dynamic import initial_enhancement
 from twinjax.imaging.grid import Grid, common_grid, in_parallel, onto
 from twinjax.imaging.nifti import Image, read_nifti, write_nifti
@@ -53,6 +55,7 @@ class ImagingPipeline:
     - `anatomy`: the organ, `BrainAnatomy` unless given.
     - `bias_field`: whether images without physical units are divided by the receive field of the scanner (N4).
     - `file_names`: name of `ALIASES` to what it is called in files, where that differs.
+    - `dicom_rules`: a name of `conf/dicom`, or the path of a YAML file like those, for folders of DICOM.
 
     Raises `InputError` for unknown modalities or a segmenter that needs others.
     """
@@ -68,6 +71,7 @@ class ImagingPipeline:
         bias_field: bool = False,
         align_within_visit: bool = False,
         file_names: Mapping[str, Sequence[str]] | None = None,
+        dicom_rules: str = "default",
     ):
         known = [name for name in ALIASES if name not in (*MASKS, *TISSUE_MAPS)]
         if isinstance(modalities, str) or not modalities or not set(modalities) <= set(known):
@@ -91,10 +95,12 @@ class ImagingPipeline:
         self.registration = registration
         self.anatomy = BrainAnatomy() if anatomy is None else anatomy
         self.bias_field, self.align_within_visit = bias_field, align_within_visit
-        self.file_names = dict(file_names or {})
+        self.file_names, self.dicom_rules = dict(file_names or {}), dicom_rules
 
     def process(self, patient_dir: str | Path, output_dir: str | Path | None = None) -> ProcessedPatient:
         """Process all visits of a raw folder (`twinjax.imaging.raw_folder`); write the results to `output_dir`.
+
+        A folder of DICOM files is converted first (`twinjax.imaging.dicom`), into a temporary folder.
 
         What a visit lacks is filled in by the `anatomy`: `brain_mask`, the mask of the organ, and its tissue maps.
         A later visit without files of them takes those of the baseline.
@@ -106,6 +112,13 @@ class ImagingPipeline:
 
         Raises `InputError` for anything wrong with the files, and for a baseline without tumour.
         """
+        if is_dicom_folder(patient_dir):
+            with tempfile.TemporaryDirectory() as converted:
+                convert_dicom(patient_dir, converted, self.dicom_rules, required=self.modalities)
+                table = Path(patient_dir) / "treatment.csv"
+                if table.is_file() and not table.is_symlink():
+                    shutil.copyfile(table, Path(converted) / "treatment.csv")
+                return self.process(converted, output_dir)
         root = Path(patient_dir)
         raw = raw_visits(root)
         output = None if output_dir is None else _check_output(Path(output_dir), root, raw)

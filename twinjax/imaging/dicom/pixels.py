@@ -1,0 +1,116 @@
+"""Voxels of a series in physical units."""
+
+import re
+
+import numpy as np
+
+from twinjax.core.errors import InputError
+from twinjax.imaging.dicom.dependency import require
+from twinjax.imaging.dicom.instance import UNCOMPRESSED, Instance
+from twinjax.imaging.dicom.rules import SeriesRule
+from twinjax.imaging.dicom.series import Series
+from twinjax.imaging.dicom.stack import Stack
+from twinjax.imaging.dicom.suv import suv_factor
+
+# What GDCM inside SimpleITK decodes: JPEG baseline, extended and lossless, JPEG-LS, JPEG 2000, RLE.
+DECODABLE = (
+    *UNCOMPRESSED,
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)),
+    "1.2.840.10008.1.2.5",
+)
+# Ways in which headers write units of diffusion (UCUM, and what scanners make of it), blanks and signs left out.
+DIFFUSION_UNITS = {
+    "mm2/s": 1.0,
+    "103mm2/s": 1e-3,
+    "1e3mm2/s": 1e-3,
+    "106mm2/s": 1e-6,
+    "1e6mm2/s": 1e-6,
+    "um2/s": 1e-6,
+    "µm2/s": 1e-6,
+    "μm2/s": 1e-6,
+}
+# In mm²/s no tissue is above free water at body temperature, 3e-3.
+LARGEST_ADC = 0.1
+
+
+def check_pixels(series: Series) -> None:
+    """`InputError` unless every file has a transfer syntax that is decoded and, uncompressed, all of its pixels."""
+    for instance in series.instances:
+        if instance.transfer_syntax not in DECODABLE:
+            raise InputError(
+                f"{instance.file}: its compression ({_syntax_name(instance.transfer_syntax)}) cannot be decoded; "
+                "export it uncompressed"
+            )
+        bits = np.prod([instance.number(key, 1) for key in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")])
+        expected = int(bits) // 8 if instance.transfer_syntax in UNCOMPRESSED else 1
+        if instance.pixel_bytes < expected:
+            raise InputError(f"{instance.file} is truncated: pixels are missing; export or download it again")
+
+
+def read_voxels(series: Series, stack: Stack, rule: SeriesRule) -> np.ndarray:
+    """The voxels of a series, (X, Y, Z) or, for several time points, (X, Y, Z, T), float32.
+
+    Rescale slope and intercept are applied file by file; ADC comes in mm²/s, PET as SUV by body weight.
+    Raises `InputError` for pixels that cannot be decoded and units that cannot be told.
+    """
+    voxels = np.empty((*stack.shape, len(stack.volumes)), dtype=np.float32)
+    for time, volume in enumerate(stack.volumes):
+        for slice_, instance in enumerate(volume):
+            pixels = _read_pixels(instance, real_world=rule.name == "ADC" and _real_world_unit(series) is not None)
+            if pixels.shape != (stack.shape[1], stack.shape[0]):
+                raise InputError(f"{instance.file}: its pixels are not of the size in its header; export it again")
+            voxels[:, :, slice_, time] = pixels.T
+    if not np.isfinite(voxels).all():
+        raise InputError(f"{series.label} has NaN or infinite voxels; export it again")
+    if rule.name == "ADC":
+        voxels = _diffusion(series, voxels, rule)
+    elif series.modality == "PT" and rule.suv:
+        voxels *= suv_factor(series)
+    elif rule.scale is not None:
+        voxels *= rule.scale
+    return voxels if stack.times is not None else voxels[..., 0]
+
+
+def _read_pixels(instance: Instance, real_world: bool) -> np.ndarray:
+    sitk = require("SimpleITK")
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    # GDCM prints what it finds odd in a header, names included.
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        image = sitk.ReadImage(str(instance.path), sitk.sitkFloat32, "GDCMImageIO")
+        pixels = sitk.GetArrayFromImage(image).reshape(-1, image.GetSize()[0])
+    except Exception:
+        raise InputError(f"{instance.file}: its pixels are corrupt or truncated; export or download it again") from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    if real_world:
+        # Defined on stored values, so the rescaling that the reader has applied is undone.
+        stored = (pixels - instance.number("RescaleIntercept", 0)) / instance.number("RescaleSlope", 1)
+        return stored * instance.number("RealWorldValueSlope") + instance.number("RealWorldValueIntercept", 0)
+    return pixels
+
+
+def _unit(text: str) -> float | None:
+    return DIFFUSION_UNITS.get(re.sub(r"[\s*^x×.{}\[\]-]", "", text.lower()))
+
+
+def _real_world_unit(series: Series) -> float | None:
+    return _unit(series.first.text("RealWorldCodeValue")) if "RealWorldValueSlope" in series.first.header else None
+
+
+def _diffusion(series: Series, voxels: np.ndarray, rule: SeriesRule) -> np.ndarray:
+    factor = _real_world_unit(series) or _unit(series.first.text("RescaleType")) or rule.scale or 1.0
+    voxels = voxels * factor
+    positive = voxels[voxels > 0]
+    median = float(np.median(positive)) if positive.size else 0.0
+    if median > LARGEST_ADC:
+        raise InputError(
+            f"{series.label}: ADC without a unit in the header has a median of {median:g}, which is not mm²/s; "
+            "set scale: 1e-6 in its rule if it is in µm²/s"
+        )
+    return voxels
+
+
+def _syntax_name(syntax: str) -> str:
+    name = getattr(require("pydicom.uid").UID(syntax), "name", "")
+    return name if name and name != syntax else "of a private kind"
