@@ -1,6 +1,6 @@
-"""The synthetic head is a helper module of these tests."""
+"""The synthetic head and the made-up DICOM series are helper modules of these tests."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "dicom")]

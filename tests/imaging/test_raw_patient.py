@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantom import grid, write_visit
+from dicom_series import affine_of, write_series
+from phantom import grid, images, write_visit
 
 from twinjax.core.errors import InputError
 from twinjax.imaging import read_nifti
+from twinjax.imaging.dicom import read_rtstruct, read_seg
 from twinjax.patient import RawPatient
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,43 @@ def test_raw_scans_become_a_forecast_on_their_own_grid(raw, tmp_path):
     oedema = flair.data > 880
     assert density.data[oedema].mean() > 5 * density.data[~oedema].mean()
     assert (tmp_path / "out" / "report.html").stat().st_size > 50_000
+
+
+@pytest.fixture(scope="module")
+def dicom(tmp_path_factory):
+    """The same head as DICOM: oblique, with voxels of 0.9 x 1.4 x 3 mm, of three visits; series 2 is T1CE."""
+    folder, shape = tmp_path_factory.mktemp("dicom"), (60, 40, 19)
+    affine, centre = affine_of(), np.eye(4)
+    centre[:3, 3] = (affine @ [*((np.asarray(shape) - 1) / 2), 1.0])[:3]
+    names = {"T1": "T1 mprage", "T1CE": "T1 mprage post", "T2": "T2 tse", "FLAIR": "T2 FLAIR"}
+    for date, core_mm in (("20240301", 6.0), ("20240321", 7.5), ("20240410", 9.0)):
+        made = images(affine, shape, names=tuple(names), core_mm=core_mm, moved=centre)
+        for number, (name, description) in enumerate(names.items(), start=1):
+            voxels = np.clip(made[name], 0, 4000).astype(np.uint16)
+            number += 10 * int(date[4:6] + date[6:])
+            write_series(folder / date, voxels, number=number, description=description, date=date)
+    return folder
+
+
+def test_dicom_becomes_a_forecast_that_planning_systems_open(dicom, tmp_path):
+    done = run(dicom, tmp_path / "out", "patient.patient_id=P1", "forecast.dicom_series=3012", "forecast.grid_of=T1CE")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["day"] for row in results["scores_by_visit"] if row["held_out"]] == [40.0]
+    density = read_nifti(tmp_path / "out" / "density_mean_day_0045.nii.gz")
+    np.testing.assert_allclose(density.affine, affine_of(), atol=1e-4)
+    regions = {
+        "rtstruct": read_rtstruct(tmp_path / "out" / "forecast_regions.dcm", density.affine, density.data.shape),
+        "seg": read_seg(tmp_path / "out" / "forecast_segmentation.dcm", density.affine, density.data.shape),
+    }
+    for masks in regions.values():
+        whole = masks["forecast whole tumour"]
+        assert density.data[whole].mean() > 0.3 > 3 * density.data[~whole].mean()
+    # Nobody is named anywhere but in the files for the planning system.
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file() and path.suffix != ".dcm":
+            assert b"Doe" not in path.read_bytes(), path.name
+    assert "Doe" not in done.stdout + done.stderr
 
 
 def test_a_grid_that_is_not_there_is_refused_before_the_fit(raw, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
+from twinjax.job.dicom_export import check_dicom_series, export_dicom
 from twinjax.job.options import compare_options, treatment_options
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
@@ -40,13 +41,15 @@ def run_longitudinal(
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
     `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and `density_std_...` on
-    the patient's grid; with `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm).
+    the patient's grid. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm),
+    with `forecast.dicom_series` those of `export_dicom`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = treatment_options(settings)
     run.use_grid_of(settings.grid_of, patient)
+    check_dicom_series(run, settings.dicom_series)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
@@ -76,6 +79,8 @@ def run_longitudinal(
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
                 run.write_field(file, field_, prediction.domain, patient)
         run.write_csv("volumes.csv", prediction.volume_rows())
+        if settings.dicom_series is not None:
+            export_dicom(run, patient, prediction, settings.dicom_series)
         displacement = None
         if settings.mass_effect:
             displacement = brain_displacement(baseline, model, prediction, shown)

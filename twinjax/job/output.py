@@ -31,7 +31,10 @@ PACKAGES = ("jax", "diffrax", "equinox", "numpyro", "numpy", "monai", "torch", "
 
 
 class Run:
-    """One run: writes into `folder`, logs the stages and keeps the seconds that each took."""
+    """One run: writes into `folder`, logs the stages and keeps the seconds that each took.
+
+    `grid_of` names the modality on whose file's grid fields are written, `dicom_source` the patient's DICOM folder.
+    """
 
     def __init__(self, folder: str | Path, stages: int):
         self.folder = Path(folder)
@@ -44,6 +47,7 @@ class Run:
             raise InputError(f"cannot write to the output folder '{folder}': {error.strerror}") from error
         self.stages, self.seconds = stages, {}
         self.grid_of: str | None = None
+        self.dicom_source: Path | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

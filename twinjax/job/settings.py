@@ -39,6 +39,7 @@ class JobSettings:
     surgery_day: float | None = None
     mass_effect: bool = False
     grid_of: str | None = None
+    dicom_series: int | None = None
     decision_horizon_days: float = 120.0
     decision_draws: int = 60
     options: Sequence[str] = field(default_factory=tuple)
