@@ -34,10 +34,10 @@ def test_a_uniform_lesion():
     region = radius < 12
     suv = np.where(region, 5.0, 1.0)
     found = suv_statistics(suv, radius < 16, affine)
-    volume = 4 / 3 * np.pi * 12**3
+    volume = region.sum()
     assert [found[f"suv_{name}"].value for name in ("max", "peak", "mean")] == pytest.approx([5, 5, 5])
-    assert found["metabolic_volume"].value == pytest.approx(volume, rel=0.01)
-    assert found["total_lesion_glycolysis"].value == pytest.approx(5 * volume / 1000, rel=0.01)
+    assert found["metabolic_volume"].value == pytest.approx(volume)
+    assert found["total_lesion_glycolysis"].value == pytest.approx(5 * volume / 1000)
     # S h / sqrt(12)
     assert found["metabolic_volume"].standard_deviation == pytest.approx(4 * np.pi * 144 / np.sqrt(12), rel=0.02)
     ratio = found["total_lesion_glycolysis"].standard_deviation / found["metabolic_volume"].standard_deviation
@@ -75,8 +75,6 @@ def test_the_tumour_against_its_background():
     assert found["biological_volume"].value == (radius < 10).sum()
     inner = 6**3 / 10**3
     assert found["ratio_mean"].value == pytest.approx(3 * inner + 2 * (1 - inner), rel=0.01)
-        (3 * volume[0] + 2 * (volume[1] - volume[0])) / volume[1], rel=0.01
-    )
     # The mean of n voxels of noise 0.2 about 2.
     assert found["ratio_max"].standard_deviation == pytest.approx(3 * 0.1 / np.sqrt(background.sum()), rel=0.02)
     none = tumor_to_background(uptake, radius < 12, background, affine, threshold=5.0)
