@@ -54,10 +54,10 @@ def tofts_concentration(
 
 
 def fit_perfusion(
-    concentration: np.ndarray,
-    times_min: np.ndarray,
-    plasma_times_min: np.ndarray,
-    plasma: np.ndarray,
+    concentration: ArrayLike,
+    times_min: ArrayLike,
+    plasma_times_min: ArrayLike,
+    plasma: ArrayLike,
     *,
     arrival_min: float = 0.0,
     initial_seconds: tuple[int, ...] = (60, 90),
@@ -114,7 +114,7 @@ def fit_perfusion(
 
 
 def initial_area(
-    concentration: np.ndarray, times_min: np.ndarray, seconds: float, *, arrival_min: float = 0.0
+    concentration: ArrayLike, times_min: ArrayLike, seconds: float, *, arrival_min: float = 0.0
 ) -> np.ndarray:
     """Area (mM min) under `concentration` (..., t) in the `seconds` after the arrival, linear between the images.
 
