@@ -14,7 +14,7 @@ PARKER_WASHOUT = {"amplitude": 1.050, "decay": 0.1685, "steepness": 38.078, "cen
 def parker_plasma(times_min: ArrayLike, *, arrival_min: float = 0.0, haematocrit: float = 0.42) -> Float[Array, " t"]:
     """Concentration in plasma (mM) of the population-averaged arterial input of Parker et al. 2006.
 
-    Magn Reson Med 56:993: two Gaussians and an exponential times a sigmoid, fitted to the aortas of 23 patients at
+    Magn Reson Med 56:993: two Gaussians and an exponential times a sigmoid, fitted to the arteries of patients at
     0.1 mmol/kg; that is whole blood, and plasma is 1 / (1 - `haematocrit`) of it. 0 before `arrival_min`.
 
     **Arguments:** `times_min` (t,) in min; `arrival_min`, when the agent comes into the artery; `haematocrit` in
