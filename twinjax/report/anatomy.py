@@ -1,30 +1,22 @@
 """Figures of the anatomy: axial slices in radiological convention with tumour contours."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.imaging.scan import Scan
+from twinjax.imaging.axial_view import AxialView, Line, draw_contour, draw_legend, show_anatomy
+from twinjax.imaging.contact_sheet import contact_sheet
 from twinjax.patient.visit import Visit
 from twinjax.report.style import COLORS, styled
 from twinjax.twin import Forecast
 
-# (colour, line style); the style alone tells the lines apart in print.
-Line = tuple[str, Any]
-CORE_LINE: Line = (COLORS["orange"], "-")
-WHOLE_LINE: Line = (COLORS["sky"], "--")
 PLANNING_LINE: Line = ("white", ":")
 SEGMENTED_LINE: Line = ("#7fe3ff", ":")
 PLAN_LINES: tuple[Line, ...] = (
@@ -37,107 +29,10 @@ PLAN_LINES: tuple[Line, ...] = (
 LEVEL_LINES: tuple[Line, ...] = (("white", "-"), ("white", "--"))
 
 
-@dataclass(frozen=True)
-class AxialView:
-    """One axial plane of a voxel grid, shown as radiologists do: anterior up, the patient's right on the left.
-
-    **Fields:** `order` and `flipped` turn the voxel axes into right, anterior, superior (nearest axes, no
-    interpolation); `index` is the plane, `aspect` the height of a pixel over its width, `rows` and `columns`
-    (first, past the last) the part that is shown.
-    """
-
-    order: tuple[int, ...]
-    flipped: tuple[int, ...]
-    index: int
-    aspect: float
-    rows: tuple[int, int | None] = (0, None)
-    columns: tuple[int, int | None] = (0, None)
-
-    @classmethod
-    def through(cls, region, affine, *, frame=None, index: int | None = None, margin_mm: float = 6.0) -> "AxialView":
-        """The plane where `region` (X, Y, Z; a mask or weights) is largest, or plane `index` from below.
-
-        `frame` (X, Y, Z) limits the picture to the extent of its non-zero part over all planes, with `margin_mm`
-        around, so that the pictures of several planes have one size.
-        Raises `InputError` where the region is empty or not of three axes.
-        """
-        region = np.asarray(region)
-        if region.ndim != 3 or not region.any():
-            raise InputError(f"an axial view needs a non-empty (X, Y, Z) region, got shape {region.shape}")
-        directions = np.asarray(affine, float)[:3, :3]
-        spacing = np.linalg.norm(directions, axis=0)
-        cosines = directions / spacing
-        order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(cosines[w, p[w]]) for w in range(3)))
-        flipped = tuple(world for world in range(3) if cosines[world, order[world]] < 0)
-        view = cls(order, flipped, index or 0, float(spacing[order[1]] / spacing[order[0]]))
-        if index is None:
-            view = replace(view, index=int(np.argmax(view.areas(region))))
-        if frame is None or not np.any(frame):
-            return view
-        extent = np.any(view._to_ras(np.asarray(frame)), axis=2)[::-1, ::-1].T
-        box = []
-        for axis, step in ((1, spacing[order[1]]), (0, spacing[order[0]])):
-            inside, margin = np.flatnonzero(extent.any(axis=axis)), int(np.ceil(margin_mm / step))
-            box.append((max(0, int(inside[0]) - margin), min(extent.shape[1 - axis], int(inside[-1]) + 1 + margin)))
-        return replace(view, rows=box[0], columns=box[1])
-
-    def areas(self, region) -> np.ndarray:
-        """Sum of `region` (X, Y, Z) over each axial plane, from below."""
-        return self._to_ras(np.asarray(region)).sum(axis=(0, 1), dtype=float)
-
-    def height_over_width(self, volume) -> float:
-        rows, columns = self.cut(volume).shape
-        return self.aspect * rows / columns
-
-    def cut(self, volume) -> np.ndarray:
-        """The (rows, columns) picture of an (X, Y, Z) volume: row 0 is anterior, column 0 the patient's right."""
-        plane = self._to_ras(np.asarray(volume))[:, :, self.index]
-        return plane[::-1, ::-1].T[slice(*self.rows), slice(*self.columns)]
-
-    def _to_ras(self, volume: np.ndarray) -> np.ndarray:
-        return np.flip(np.transpose(volume, self.order), axis=self.flipped)
-
-
 @styled
 def scan_overview(visits: Sequence[Visit]) -> Figure:
-    """One row per visit, one column per modality: the axial plane with the largest tumour, core and whole outlined.
-
-    Visits on one grid show the same plane; a visit on a grid of its own shows its own.
-    """
-    scans = [visit.scan for visit in visits]
-    modalities = list(dict.fromkeys(modality for scan in scans for modality in scan.images))
-    if not modalities:
-        raise InputError("scan_overview needs at least one visit with an image")
-    tumors = [scan.whole_tumor if scan.segmentation is not None else np.zeros(scan.shape, bool) for scan in scans]
-    if all(s.shape == scans[0].shape and np.allclose(s.affine, scans[0].affine, atol=1e-3) for s in scans):
-        tumors = [np.sum(tumors, axis=0)] * len(scans)
-    frames = [_frame(scan) for scan in scans]
-    views = [
-        AxialView.through(tumor if tumor.any() else frame, scan.affine, frame=frame)
-        for tumor, frame, scan in zip(tumors, frames, scans, strict=True)
-    ]
-    ratios = [view.height_over_width(frame) for view, frame in zip(views, frames, strict=True)]
-    width = min(2.3, 9.8 / len(modalities))
-    figure = Figure(figsize=(max(4.5, width * len(modalities) + 0.3), width * sum(ratios) + 0.7))
-    panels = figure.subplots(len(scans), len(modalities), squeeze=False, height_ratios=ratios)
-    for (row, column), panel in np.ndenumerate(panels):
-        scan, view, modality = scans[row], views[row], modalities[column]
-        if modality in scan.images:
-            show_anatomy(panel, view, scan.images[modality])
-            if scan.segmentation is not None:
-                draw_contour(panel, view.cut(scan.whole_tumor), WHOLE_LINE)
-                draw_contour(panel, view.cut(scan.core), CORE_LINE)
-        else:
-            _bare(panel, "#f2f4f6")
-            panel.set_box_aspect(ratios[row])
-            panel.text(0.5, 0.5, "not acquired", transform=panel.transAxes, ha="center", color=COLORS["muted"])
-        if row == 0:
-            panel.set_title(modality, loc="center")
-        if column == 0:
-            panel.set_ylabel(f"day {visits[row].day:g}", fontweight="bold")
-    if any(scan.segmentation is not None for scan in scans):
-        _legend(figure, {"tumour core": CORE_LINE, "whole tumour": WHOLE_LINE})
-    return figure
+    """The visits' `contact_sheet` in the style of the reports."""
+    return contact_sheet({visit.day: visit.scan for visit in visits})
 
 
 @styled
@@ -200,7 +95,7 @@ def density_maps(
             if abs(seen - day) < 0.5:
                 draw_contour(panel, view.cut(mask), SEGMENTED_LINE)
                 legend["observed whole tumour"] = SEGMENTED_LINE
-    _legend(figure, legend)
+    draw_legend(figure, legend)
     return figure
 
 
@@ -262,52 +157,5 @@ def plan_overlay(
             patches = [Patch(facecolor=COLORS["vermillion"], alpha=0.7, hatch="////", label="recurrence")]
         for mask, line in outlines.values():
             draw_contour(panel, view.cut(mask), line)
-    _legend(figure, {name: line for name, (_, line) in outlines.items()}, patches)
+    draw_legend(figure, {name: line for name, (_, line) in outlines.items()}, patches)
     return figure
-
-
-def show_anatomy(panel: Axes, view: AxialView, volume) -> None:
-    """Draw one plane in grey with R and L in the corners.
-
-    The window ends at the 99.5th percentile of the non-zero pixels; it starts at 0, or at the 1st where that is less.
-    """
-    picture = view.cut(volume).astype(float)
-    inside = picture[picture != 0]
-    low, high = np.percentile(inside, [1, 99.5]) if inside.size else (0.0, 1.0)
-    panel.imshow(picture, vmin=min(low, 0.0), vmax=high, aspect=view.aspect)
-    _bare(panel, "black")
-    halo = [withStroke(linewidth=1.6, foreground="black")]
-    font = {"color": "white", "fontsize": 8, "fontweight": "bold", "va": "top", "path_effects": halo}
-    panel.text(0.03, 0.97, "R", transform=panel.transAxes, ha="left", **font)
-    panel.text(0.97, 0.97, "L", transform=panel.transAxes, ha="right", **font)
-
-
-def draw_contour(panel: Axes, picture: np.ndarray, line: Line, *, level: float = 0.5) -> None:
-    """Outline where `picture` (rows, columns; mask or density) passes `level`; nothing where it never does."""
-    picture = np.asarray(picture, dtype=float)
-    if picture.min() < level < picture.max():
-        contours = panel.contour(picture, levels=[level], linewidths=1.4, colors=[line[0]], linestyles=[line[1]])
-        contours.set_path_effects([withStroke(linewidth=2.6, foreground="black", alpha=0.55)])
-
-
-def _frame(scan: Scan) -> np.ndarray:
-    """Where there is something to look at: the brain, else what is not zero in the first image."""
-    for volume in (scan.brain_mask, *scan.images.values()):
-        if volume is not None and np.any(volume):
-            return np.asarray(volume) != 0
-    return np.ones(scan.shape, bool)
-
-
-def _bare(panel: Axes, color: str) -> None:
-    panel.set(facecolor=color, xticks=[], yticks=[])
-    for spine in panel.spines.values():
-        spine.set_visible(False)
-
-
-def _legend(figure: Figure, lines: Mapping[str, Line], patches: Sequence[Patch] = ()) -> None:
-    halo = [withStroke(linewidth=3.4, foreground=COLORS["muted"])]
-    handles = [
-        Line2D([], [], color=color, linestyle=style, label=label, path_effects=halo)
-        for label, (color, style) in lines.items()
-    ]
-    figure.legend(handles=[*handles, *patches], loc="outside lower center", ncols=len(lines) + len(patches))
