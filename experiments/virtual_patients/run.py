@@ -119,10 +119,10 @@ def spatial(config, number: int) -> dict:
         "measurements_covered": sum(covered),
         "parameters": len(inside),
         "parameters_covered": sum(inside),
-        "median_error_percent": 100 * float(np.median([abs(s["whole_tumor_volume_error"]) for s in true])),
+        "median_error_percent": 100 * float(np.nanmedian([abs(s["whole_tumor_volume_error"]) for s in true])),
         "last_value_error_percent": last_volume_error(patient, last_day, true),
         "dice": float(np.mean([score["whole_tumor_dice"] for score in true])),
-        "center_distance_mm": float(np.max([score["whole_tumor_center_distance_mm"] for score in true])),
+        "center_distance_mm": float(np.nanmax([score["whole_tumor_center_distance_mm"] for score in true])),
     }
 
 
@@ -130,7 +130,9 @@ def last_volume_error(patient, last_day: float, scores) -> float:
     """Of the last segmented volume carried forward, in per cent."""
     scan = [visit.scan for visit in patient.visits if visit.day <= last_day][-1]
     volume = volume_mm3(scan.whole_tumor, scan.affine)
-    return 100 * float(np.median([abs(volume / score["whole_tumor_volume_mm3"] - 1) for score in scores]))
+    true = np.asarray([score["whole_tumor_volume_mm3"] for score in scores])
+    # What is gone has no relative error.
+    return 100 * float(np.median(np.abs(volume / true[true > 0] - 1))) if (true > 0).any() else float("nan")
 
 
 def organ_drawn(described, prior, number: int):
@@ -208,7 +210,7 @@ def summary(name: str, rows: list[dict]) -> str:
         return sum(int(row[key]) for row in rows)
 
     def middle(key: str) -> str:
-        return f"{np.median([float(row[key]) for row in rows]):.0f} %"
+        return f"{np.nanmedian([float(row[key]) for row in rows]):.0f} %"
 
     def share(kind: str) -> str:
         return f"{100 * total(f'{kind}_covered') / total(kind):.0f} % of {total(kind)}"
@@ -218,7 +220,7 @@ def summary(name: str, rows: list[dict]) -> str:
     cells += [middle("median_error_percent"), middle("last_value_error_percent")]
     if "dice" in rows[0]:
         dice, distance = ([float(row[key]) for row in rows] for key in ("dice", "center_distance_mm"))
-        cells += [f"{np.median(dice):.2f} (lowest {min(dice):.2f})", f"{np.median(distance):.1f} mm"]
+        cells += [f"{np.median(dice):.2f} (lowest {min(dice):.2f})", f"{np.nanmedian(distance):.1f} mm"]
     else:
         cells += ["", ""]
     return "| " + " | ".join(map(str, cells)) + " |"

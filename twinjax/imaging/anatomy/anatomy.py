@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
+from twinjax.imaging.scan import Scan
+
 # Of the mean over an organ: a vessel or an artefact must not stand for the tissue around it.
 LARGEST_RATIO = 5.0
 
@@ -31,6 +33,10 @@ class AbstractAnatomy(ABC):
 
         **Arguments:** `images`, modality to (X, Y, Z), on the grid of `affine` (4, 4).
         """
+
+    def refined(self, scan: Scan) -> dict[str, np.ndarray]:
+        """Maps that can be told only once the tumour is known, by name; none unless an organ says so."""
+        return {}
 
 
 def foreground(images: Sequence[np.ndarray]) -> np.ndarray:

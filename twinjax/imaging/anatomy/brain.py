@@ -7,6 +7,7 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.domain import resample
 from twinjax.imaging.anatomy.anatomy import AbstractAnatomy, foreground
+from twinjax.imaging.features import tissue_from_scan
 from twinjax.imaging.registration import register
 from twinjax.imaging.template import brain_template
 
@@ -17,14 +18,20 @@ class BrainAnatomy(AbstractAnatomy):
 
     **Arguments:** `skull`: `"stripped"`, the images show brain alone and its mask is their foreground; `"strip"`, the
     skull is taken off by brainextractor (Smith 2002, Hum Brain Mapp 17:143), which the extra `skull` installs.
+    `tissue`: `"template"`, or `"scan"`, by the brightness of the first image with the template as prior
+    (`tissue_from_scan`).
     """
 
     maps = ("white_matter", "grey_matter")
 
-    def __init__(self, skull: Literal["stripped", "strip"] = "stripped"):
+    def __init__(
+        self, skull: Literal["stripped", "strip"] = "stripped", tissue: Literal["template", "scan"] = "template"
+    ):
         if skull not in ("stripped", "strip"):
             raise InputError(f"anatomy.skull must be 'stripped' or 'strip', got '{skull}'")
-        self.skull = skull
+        if tissue not in ("template", "scan"):
+            raise InputError(f"anatomy.tissue must be 'template' or 'scan', got '{tissue}'")
+        self.skull, self.source = skull, tissue
 
     def organ(self, images, affine):
         if self.skull == "stripped":
@@ -41,3 +48,9 @@ class BrainAnatomy(AbstractAnatomy):
             name: resample(np.asarray(getattr(template, name)), from_template, affine, image.shape) * organ
             for name in self.maps
         }
+
+    def refined(self, scan):
+        if self.source == "template":
+            return {}
+        found = tissue_from_scan(scan, next(iter(scan.images)))
+        return {name: getattr(found, name) for name in self.maps}

@@ -2,6 +2,7 @@
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.anatomy.anatomy import AbstractAnatomy
+from twinjax.imaging.features import lung_mask
 
 
 class LungAnatomy(AbstractAnatomy):
@@ -12,8 +13,6 @@ class LungAnatomy(AbstractAnatomy):
     def organ(self, images, affine):
         if "CT" not in images:
             raise InputError("the lungs are found in a CT scan; add CT.nii.gz, or organ_mask.nii.gz")
-        from twinjax.imaging.features import lung_mask
-
         return lung_mask(images["CT"], affine)
 
     def tissue(self, images, affine, organ):

@@ -61,7 +61,8 @@ def is_dicom_folder(path: str | Path) -> bool:
     if not root.is_dir():
         return False
     found = False
-    for file in _files(root):
+    # What leads out is for the reader to refuse.
+    for file in _files(root, strict=False):
         if file.name.lower().endswith(SUFFIXES):
             return False
         found = found or has_magic(file)
@@ -103,13 +104,15 @@ def read_series(dicom_folder: str | Path) -> list[Series]:
     return sorted(series, key=lambda group: (group.date or datetime.date.max, group.number, group.first.file))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All files below `root`, by name; `InputError` for a link that leads out of it."""
+def _files(root: Path, *, strict: bool = True) -> Iterator[Path]:
+    """All files below `root`, by name; a link that leads out of it is an `InputError`, or passed over."""
     inside = root.resolve()
     for folder, folders, files in os.walk(root):
         folders.sort()
         for path in (Path(folder) / name for name in sorted([*folders, *files])):
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                if not strict:
+                    continue
                 raise InputError(f"{path.relative_to(root).as_posix()} leads out of the DICOM folder; copy it in")
             if path.is_file() and not path.name.startswith("."):
                 yield path
