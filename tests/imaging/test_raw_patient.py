@@ -45,6 +45,7 @@ def run(raw: Path, output: Path, *arguments: str):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_raw_scans_become_a_forecast_on_their_own_grid(raw, tmp_path):
     done = run(raw, tmp_path / "out", "patient.patient_id=P1", "forecast.grid_of=FLAIR")
     assert done.returncode == 0, done.stderr[-3000:]
