@@ -1,5 +1,6 @@
 """One image through the user's MONAI transforms, and the correction of its receive field."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,9 @@ def monai() -> Any:
 def default_preprocessing(spacing_mm: float = 1.0) -> Callable:
     """The MONAI `Compose` for callers without one: isotropic voxels, intensities from 0 to 1, background cropped."""
     transforms = monai().transforms
+    # MONAI warns of a decoder of DICOM for GPUs that is not there; NIfTI does not need it.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # Of a decoder for GPUs that is not there; files of NIfTI do not need it.
         warnings.filterwarnings("ignore", message="NvImgCodec")
         load = transforms.LoadImage(image_only=True, reader="NibabelReader")
     return transforms.Compose(
