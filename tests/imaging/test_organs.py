@@ -129,3 +129,27 @@ def test_bad_times_of_a_dynamic_series(tmp_path, times):
     (tmp_path / "DCE.json").write_text(json.dumps({"acquisition_times_s": times}))
     with pytest.raises(InputError, match="acquisition_times_s must be 4 ascending seconds"):
         pipeline("breast_mri").process(tmp_path)
+
+
+def test_chest(tmp_path):
+    """Two lungs by their air, with the vessel and the nodule in one of them; the nodule by its density."""
+    affine = AFFINE.copy()
+    affine[:3, :3] = TURN * np.array([4.0, 4.0, 5.0])
+    x, y, z = (h * (np.arange(n) - (n - 1) / 2) for h, n in zip((4.0, 4.0, 5.0), SHAPE, strict=True))
+    x, y, z = np.meshgrid(x, y, z, indexing="ij")
+    body = (x / 88) ** 2 + (y / 78) ** 2 < 1
+    lungs = [((x - side) / 32) ** 2 + (y / 50) ** 2 + (z / 62) ** 2 < 1 for side in (-44, 44)]
+    nodule = (x - 48) ** 2 + (y - 10) ** 2 + (z + 5) ** 2 < 13**2
+    air = lungs[0] | lungs[1]
+    ct = np.select([nodule, air, body], [30.0, -850.0, 40.0], -1000.0)
+    folder = tmp_path / "raw" / "day_0000"
+    folder.mkdir(parents=True)
+    write_nifti(folder / "ct.nii.gz", noisy(ct, 20), affine)
+    processed = pipeline("chest_ct").process(tmp_path / "raw", tmp_path / "out")
+    scan = processed["scan_baseline"]
+    back, _ = processed.record.restored(scan.brain_mask, "CT")
+    assert dice(back, air) > 0.95
+    restored, _ = processed.record.restored(scan.segmentation, "CT")
+    assert dice(restored > 0, nodule) > 0.85
+    assert not (restored > 0)[lungs[0]].any()
+    assert np.asarray(PatientData("phantom", tmp_path / "out").brain_mask.mask).sum() == scan.brain_mask.sum()
