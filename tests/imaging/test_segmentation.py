@@ -13,7 +13,12 @@ from twinjax.imaging import ExistingMaskSegmenter, NnUNetSegmenter, RuleBasedSeg
 from twinjax.imaging.segmentation.nnunet import _channels
 
 GRID = grid((48, 48, 40), (1.2, 1.2, 1.4))
-SETTINGS = {"channels": ["T1CE", "T1", "T2", "FLAIR"], "normalization": "nonzero_zscore", "convention": "msd"}
+SETTINGS = {
+    "channels": ["T1CE", "T1", "T2", "FLAIR"],
+    "normalization": "nonzero_zscore",
+    "convention": "msd",
+    "orientation": "RAS",
+}
 
 
 def head(**kwargs):
@@ -187,7 +192,7 @@ def test_named_segmenters_load(name, kind):
     assert isinstance(load_named("segmentation", name), kind)
 
 
-@pytest.mark.parametrize("name", ["segresnet", "nnunet_brain_tumor"])
+@pytest.mark.parametrize("name", ["segresnet", "monai_bundle", "nnunet_brain_tumor"])
 def test_named_networks_need_what_does_not_ship(name):
     with pytest.raises(MissingDependencyError, match="segmentation"):
         load_named("segmentation", name)
