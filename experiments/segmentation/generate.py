@@ -92,9 +92,7 @@ def template() -> tuple[np.ndarray, np.ndarray]:
     return cropped(tissue.astype(np.float32), head.affine, tissue[2] > 0, margin=8)
 
 
-def cropped(
-    arrays: np.ndarray, affine: np.ndarray, mask: np.ndarray, margin: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def cropped(arrays: np.ndarray, affine: np.ndarray, mask: np.ndarray, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`arrays` (..., X, Y, Z) in the box around `mask`, `margin` voxels wider, and the affine of the box."""
     found = np.argwhere(mask)
     lower = np.maximum(found.min(axis=0) - margin, 0)

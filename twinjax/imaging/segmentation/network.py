@@ -36,6 +36,8 @@ class NetworkDescription:
     - `init_filters`: of the first layer, 16 in the publication, a multiple of 8.
     - `dropout`: probability after the first layer; matters in training only.
     - `voxel_mm`: edge of the isotropic voxels (mm); `orientation`: of the voxel axes, LPS in BraTS files.
+    - `window`: edge of the windows (voxels) that it is applied in, a multiple of 8. Group normalisation takes its
+      statistics over the window: one much larger than the crops of training shifts them and costs overlap.
     - `training_data`: for people, such as "synthetic".
 
     Raises `InputError` for values outside these.
@@ -50,6 +52,7 @@ class NetworkDescription:
     dropout: float = 0.0
     voxel_mm: float = 1.0
     orientation: str = "LPS"
+    window: int = 96
     training_data: str = ""
 
     def __post_init__(self):
@@ -73,6 +76,8 @@ class NetworkDescription:
             )
         if not (isinstance(self.init_filters, int) and self.init_filters > 0 and self.init_filters % 8 == 0):
             raise InputError(f"init_filters must be a multiple of 8, got {self.init_filters}")
+        if not (isinstance(self.window, int) and self.window >= 16 and self.window % 8 == 0):
+            raise InputError(f"window must be a multiple of 8, at least 16, got {self.window}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
         if not 0.1 <= self.voxel_mm <= 10:
@@ -139,8 +144,8 @@ class NetworkDescription:
             network.load_state_dict({name: value.float() for name, value in state.items()})
         except (RuntimeError, AttributeError, TypeError) as error:
             raise InputError(
-                f"{path.name} does not fit SegResNet with {self.init_filters} filters, {len(self.channels)} channels and "
-                f"{self.outputs} outputs{_shape_of(state)}; correct the description or use other weights"
+                f"{path.name} does not fit SegResNet with {self.init_filters} filters, {len(self.channels)} channels "
+                f"and {self.outputs} outputs{_shape_of(state)}; correct the description or use other weights"
             ) from error
         return network.eval()
 
@@ -164,7 +169,7 @@ class NetworkDescription:
         return from_regions({name: (logits[i] > 0).numpy() & inside for i, name in enumerate(self.regions)})
 
     def _differing(self, other: "NetworkDescription") -> list[str]:
-        names = [field.name for field in fields(self) if field.name not in ("dropout", "training_data")]
+        names = [field.name for field in fields(self) if field.name not in ("dropout", "window", "training_data")]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 

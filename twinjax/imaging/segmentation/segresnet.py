@@ -1,6 +1,7 @@
 """SegResNet (Myronenko 2018, arXiv:1810.11654) with the user's weights, by MONAI."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ class SegResNetSegmenter(AbstractSegmenter):
     - `weights`: `.safetensors`, or a torch file (`.pth`, `.pt`) with a plain state dict.
     - `description`: a mapping with the fields of `NetworkDescription`; by default it is read from the JSON file
       of the same name beside the weights.
-    - `roi_size` (voxels of the network) and `overlap` of the windows; `threads` of torch (None leaves them);
-      `progress` shows a bar.
+    - `window` (voxels of the network; None takes that of the description) and `overlap` of the windows, `threads`
+      of torch (None leaves them); `progress` shows a bar.
 
     An image of other voxels or orientation is resampled to those of the network, and its outputs back: a network
     has learned sizes in voxels, and the user's grid is for the tumour model to choose. Only the brain is looked at.
@@ -36,7 +37,7 @@ class SegResNetSegmenter(AbstractSegmenter):
         self,
         weights: str | Path | None = None,
         description: Mapping[str, Any] | None = None,
-        roi_size: int = 96,
+        window: int | None = None,
         overlap: float = 0.25,
         threads: int | None = None,
         progress: bool = True,
@@ -46,18 +47,17 @@ class SegResNetSegmenter(AbstractSegmenter):
                 f"SegResNet has no weights ('{weights}'): none come with twinjax. Train it (docs/segmentation.md) or "
                 "get a model, set segmentation.weights to the file, or use segmentation rule_based"
             )
-        if not (isinstance(roi_size, int) and roi_size >= 16 and roi_size % 8 == 0 and 0 <= overlap < 1):
-            raise InputError(
-                f"roi_size must be a multiple of 8, at least 16, and overlap in [0, 1), got {roi_size} and {overlap}"
-            )
+        if not 0 <= overlap < 1:
+            raise InputError(f"overlap must lie in [0, 1), got {overlap}")
         path = Path(weights)
-        self.description = (
+        described = (
             NetworkDescription.read(path.with_suffix(".json"))
             if description is None
             else NetworkDescription.create(description, "segmentation.description")
         )
+        self.description = described if window is None else replace(described, window=window)
         self.channels = self.description.channels
-        self.roi_size, self.overlap, self.threads, self.progress = roi_size, overlap, threads, progress
+        self.overlap, self.threads, self.progress = overlap, threads, progress
         self.network = self.description.load(path)
 
     def segment(self, images: Mapping[str, np.ndarray], affine: np.ndarray, brain_mask: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ class SegResNetSegmenter(AbstractSegmenter):
             return np.full(inside.shape, BACKGROUND, np.int8)
         preprocessing = network_preprocessing(self.description)
         inferer = SlidingWindowInferer(
-            roi_size=(self.roi_size,) * 3, overlap=self.overlap, mode="gaussian", progress=self.progress
+            roi_size=(self.description.window,) * 3, overlap=self.overlap, mode="gaussian", progress=self.progress
         )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
@@ -87,7 +87,7 @@ class SegResNetSegmenter(AbstractSegmenter):
             torch.set_num_threads(before)
 
 
-def network_preprocessing(description: NetworkDescription):
+def network_preprocessing(description: NetworkDescription) -> Any:
     """The MONAI `Compose` from a (channels, X, Y, Z) `MetaTensor`, 0 outside the brain, to the network's input.
 
     Its inverse brings outputs of the network back to the grid of the image.
