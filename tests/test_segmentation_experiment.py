@@ -1,6 +1,7 @@
 """The generator and the training of `experiments/segmentation`, in small."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_training_lowers_the_loss_resumes_and_its_weights_segment(scan, tmp_path
         train.train(tmp_path / "parts", **options | {"crop": 32})
 
     segmenter = SegResNetSegmenter(tmp_path / "whole" / "model.safetensors", window=64, progress=False)
-    assert segmenter.description == train.DESCRIPTION
+    assert segmenter.description == replace(train.DESCRIPTION, window=64)
     found = segmenter.segment(scan.images, scan.affine, scan.brain_mask)
     assert found.shape == scan.shape
     assert set(np.unique(found)) <= {0, *labels.WHOLE_TUMOR}

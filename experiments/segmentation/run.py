@@ -3,8 +3,9 @@
     python experiments/segmentation/run.py [--steps 2200] [--test 32] [--output outputs/segmentation]
 
 Writes `model.safetensors` with `model.json` (for `segmentation=segresnet segmentation.weights=...`), `losses.csv`,
-one line a held-out scan to `metrics.csv`, their summary to `metrics.json`, and `held_out.png`. The rules of
-`twinjax.imaging.RuleBasedSegmenter` are scored beside it. The same command again goes on where a stopped one was.
+one line a held-out scan to `metrics.csv`, their summary to `metrics.json`, and `held_out.png`. Beside it the rules of
+`twinjax.imaging.RuleBasedSegmenter` are scored, and both on scans of another generator. The same command again goes
+on where a stopped one was.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import json
 from pathlib import Path
 
 import torch
-from evaluate import evaluate, held_out, picture, summary, table, write
+from evaluate import evaluate, grown, held_out, picture, summary, table, write
 from train import train
 
 from twinjax.imaging import RuleBasedSegmenter, SegResNetSegmenter
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="up to 999: scans are drawn from it")
     parser.add_argument("--test", type=int, default=32, help="held-out scans with a tumour")
     parser.add_argument("--tumor-free", type=int, default=10, help="held-out scans without")
+    parser.add_argument("--grown", type=int, default=4, help="of tumours grown by `twinjax.patient.virtual`, up to 4")
     parser.add_argument("--threads", type=int, default=1, help="of torch; two are slower where others compute as well")
     parser.add_argument("--output", type=Path, default=Path("outputs/segmentation"))
     chosen = parser.parse_args()
@@ -38,9 +40,15 @@ def main() -> None:
     scans = held_out(chosen.test, chosen.tumor_free)
     network = SegResNetSegmenter(chosen.output / "model.safetensors", progress=False)
     rows, found = evaluate(network, scans)
-    rules, _ = evaluate(RuleBasedSegmenter(), scans)
-    write([*rows, *rules], chosen.output / "metrics.csv")
-    summaries = {"SegResNet": summary(rows), "rules": summary(rules)}
+    scored = {"SegResNet, generated": rows, "rules, generated": evaluate(RuleBasedSegmenter(), scans)[0]}
+    if others := grown(chosen.grown):
+        scored["SegResNet, grown"] = evaluate(network, others)[0]
+        scored["rules, grown"] = evaluate(RuleBasedSegmenter(), others)[0]
+    write(
+        [{"case": name, **row} for name, found_rows in scored.items() for row in found_rows],
+        chosen.output / "metrics.csv",
+    )
+    summaries = {name: summary(found_rows) for name, found_rows in scored.items()}
     seconds = {"seconds": trained.seconds, "processor_seconds": trained.processor_seconds}
     facts = {"synthetic": True, "training": {**options, **seconds}, **summaries}
     (chosen.output / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n")

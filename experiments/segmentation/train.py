@@ -3,6 +3,7 @@
 import csv
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,6 @@ DESCRIPTION = NetworkDescription(
     init_filters=8,
     voxel_mm=VOXEL_MM,
     orientation="RAS",
-    window=40,
     training_data="synthetic: generated scans of experiments/segmentation, no patient among them",
 )
 LEARNING_RATE = 2e-3
@@ -124,7 +124,7 @@ def train(output: Path, *, patients: int, steps: int, crop: int, seed: int) -> T
             seconds = tuple(b + now - then for b, now, then in zip(before, clocks(), began, strict=True))
             state = {name: part.state_dict() for name, part in parts.items()}
             torch.save({**state, "settings": settings, "losses": losses, "seconds": seconds}, checkpoint)
-    DESCRIPTION.save(network, weights)
+    replace(DESCRIPTION, window=crop).save(network, weights)
     with (output / "losses.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("step", "loss"), *enumerate(losses, start=1)])
     return Trained(losses, *seconds)
