@@ -4,6 +4,7 @@ import csv
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
@@ -11,8 +12,8 @@ import numpy as np
 from generate import MODALITIES, generate
 from tqdm import tqdm
 
+from twinjax.core.config import load_named
 from twinjax.imaging import AbstractSegmenter, ImagingPipeline, Scan, labels, write_nifti
-from twinjax.patient.virtual import VirtualPatient
 from twinjax.patient.virtual import generate as grow_and_scan
 
 # Scans from here on are in no training: `train.scan_seeds` stays below.
@@ -32,9 +33,12 @@ def grown(count: int) -> list[Scan]:
     """Scans of another generator: tumours grown by reaction-diffusion, of `twinjax.patient.virtual`, at 1 mm."""
     scans = []
     for number, position in enumerate(tqdm(GROWN_AT_MM[:count], desc="growing tumours")):
-        config = VirtualPatient(seed=number, visit_days=(0,), seed_position_mm=position, core_radius_mm=9 + 2 * number)
+        # The tissue that is simulated is what a tumour reaches by the last visit: enough for the first.
+        values = {"visit_days": [0, 60], "seed_position_mm": position, "core_radius_mm": 10 + 2 * number}
+        config = load_named("patient", "virtual_glioblastoma", seed=number, **values)
         with TemporaryDirectory() as folder:
             truth = grow_and_scan(config, folder)
+            rmtree(Path(folder) / "day_0060")
             path = Path(folder) / "day_0000" / "segmentation.nii.gz"
             write_nifti(path, truth.segmentation(0), np.asarray(truth.domain.affine))
             processed = ImagingPipeline(MODALITIES, segmentation_model="existing_mask").process(folder)

@@ -37,11 +37,11 @@ def main() -> None:
     options = {"patients": chosen.patients, "steps": chosen.steps, "crop": chosen.crop, "seed": chosen.seed}
     trained = train(chosen.output, **options)
     print(f"trained in {trained.seconds:.0f} s, {trained.processor_seconds:.0f} s of processor time", flush=True)
-    scans = held_out(chosen.test, chosen.tumor_free)
+    scans, others = held_out(chosen.test, chosen.tumor_free), grown(chosen.grown)
     network = SegResNetSegmenter(chosen.output / "model.safetensors", progress=False)
     rows, found = evaluate(network, scans)
     scored = {"SegResNet, generated": rows, "rules, generated": evaluate(RuleBasedSegmenter(), scans)[0]}
-    if others := grown(chosen.grown):
+    if others:
         scored["SegResNet, grown"] = evaluate(network, others)[0]
         scored["rules, grown"] = evaluate(RuleBasedSegmenter(), others)[0]
     write(

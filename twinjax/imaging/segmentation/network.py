@@ -117,8 +117,12 @@ class NetworkDescription:
         return CLASSES if self.head == "softmax" else len(self.regions)
 
     def network(self):
-        """The untrained `monai.networks.nets.SegResNet`."""
-        return _import_segresnet()(
+        """The untrained `monai.networks.nets.SegResNet`; `MissingDependencyError` without MONAI."""
+        try:
+            from monai.networks.nets.segresnet import SegResNet
+        except ImportError as error:
+            raise MissingDependencyError("SegResNet needs MONAI: pip install 'twinjax[imaging]'") from error
+        return SegResNet(
             blocks_down=BLOCKS_DOWN,
             blocks_up=BLOCKS_UP,
             init_filters=self.init_filters,
@@ -171,15 +175,6 @@ class NetworkDescription:
     def _differing(self, other: "NetworkDescription") -> list[str]:
         names = [field.name for field in fields(self) if field.name not in ("dropout", "window", "training_data")]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
-
-
-def _import_segresnet():
-    try:
-        import safetensors.torch  # noqa: F401
-        from monai.networks.nets.segresnet import SegResNet
-    except ImportError as error:
-        raise MissingDependencyError("SegResNet needs MONAI: pip install 'twinjax[imaging]'") from error
-    return SegResNet
 
 
 def _read_weights(path: Path) -> tuple[dict, NetworkDescription | None]:
