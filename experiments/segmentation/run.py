@@ -21,7 +21,7 @@ from twinjax.imaging import RuleBasedSegmenter, SegResNetSegmenter
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=64, help="scans to train on")
+    parser.add_argument("--patients", type=int, default=60, help="scans to train on")
     parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--crop", type=int, default=40, help="voxels, a multiple of 8")
     parser.add_argument("--seed", type=int, default=0, help="up to 999: scans are drawn from it")
