@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 import jax
 from measure import Row, machine, table
 
-NAMES = ["right_hand_side", "forward", "solver_choice", "derivative", "calibration", "batch", "startup"]
+NAMES = ["right_hand_side", "forward", "solver_choice", "derivative", "calibration", "batch", "segmentation", "startup"]
 
 
 def main(names: list[str]) -> None:

@@ -10,10 +10,16 @@ from phantom import anatomy, dice, grid, images
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError, MissingDependencyError
 from twinjax.imaging import ExistingMaskSegmenter, NnUNetSegmenter, RuleBasedSegmenter, SegResNetSegmenter, labels
+from twinjax.imaging.segmentation.network import NetworkDescription
 from twinjax.imaging.segmentation.nnunet import _channels
 
 GRID = grid((48, 48, 40), (1.2, 1.2, 1.4))
-SETTINGS = {"channels": ["T1CE", "T1", "T2", "FLAIR"], "normalization": "nonzero_zscore", "convention": "msd"}
+SETTINGS = {
+    "channels": ["T1CE", "T1", "T2", "FLAIR"],
+    "normalization": "nonzero_zscore",
+    "convention": "msd",
+    "orientation": "RAS",
+}
 
 
 def head(**kwargs):
@@ -75,13 +81,23 @@ def test_existing_mask_is_mapped_by_its_convention():
         ExistingMaskSegmenter("brats2099")
 
 
-@pytest.fixture(scope="module")
-def network():
+def random_network(outputs, filters=16, channels=4):
     import torch
     from monai.networks.nets.segresnet import SegResNet
 
     torch.manual_seed(0)
-    return SegResNet(blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=4, out_channels=4)
+    return SegResNet(
+        blocks_down=(1, 2, 2, 4),
+        blocks_up=(1, 1, 1),
+        init_filters=filters,
+        in_channels=channels,
+        out_channels=outputs,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(4)
 
 
 def save_weights(network, path, settings=SETTINGS):
@@ -96,25 +112,91 @@ def save_weights(network, path, settings=SETTINGS):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_segresnet_is_the_network_of_the_weights(tmp_path, network, suffix):
+def noisy_brain():
+    """Noise in a box of brain, and what the network gets of it, 0 outside."""
     import torch
     from monai.transforms.intensity.array import NormalizeIntensity
 
-    segmenter = SegResNetSegmenter(save_weights(network, tmp_path / f"net{suffix}"), roi_size=32)
     rng = np.random.default_rng(0)
     brain = np.zeros((32, 32, 32), bool)
     brain[4:28, 4:28, 4:28] = True
     scans = {name: (rng.gamma(2.0, 100.0, brain.shape) * brain).astype(np.float32) for name in SETTINGS["channels"]}
-    found = segmenter.segment(scans, np.eye(4), brain)
     stack = NormalizeIntensity(nonzero=True, channel_wise=True)(np.stack([scans[n] for n in SETTINGS["channels"]]))
+    return scans, brain, torch.as_tensor(np.asarray(stack))[None]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_segresnet_is_the_network_of_the_weights(tmp_path, network, suffix):
+    import torch
+
+    segmenter = SegResNetSegmenter(save_weights(network, tmp_path / f"net{suffix}"), window=32)
+    scans, brain, stack = noisy_brain()
+    found = segmenter.segment(scans, np.eye(4), brain)
     with torch.inference_mode():
-        classes = network.eval()(torch.as_tensor(np.asarray(stack))[None])[0].argmax(0).numpy()
+        classes = network(stack)[0].argmax(0).numpy()
     # MSD: 1 is oedema, 2 non-enhancing, 3 enhancing.
     expected = np.asarray([labels.BACKGROUND, labels.OEDEMA, labels.NECROTIC, labels.ENHANCING])[classes] * brain
     assert (found == expected).mean() > 0.999
     with pytest.raises(InputError, match="needs T1CE"):
         segmenter.segment({"T1": scans["T1"], "T2": scans["T2"], "FLAIR": scans["FLAIR"]}, np.eye(4), brain)
+
+
+@pytest.mark.parametrize("regions", [["core", "whole_tumor", "enhancing"], ["enhancing", "core", "whole_tumor"]])
+def test_overlapping_regions_of_a_bundle_become_labels(tmp_path, regions):
+    import torch
+
+    network = random_network(3, filters=8)
+    scans, brain, stack = noisy_brain()
+    with torch.inference_mode():
+        # Half of the voxels in each region, so that all combinations occur.
+        network.conv_final[2].conv.bias -= network(stack)[0, :, 4:28, 4:28, 4:28].flatten(1).median(dim=1).values
+        probabilities = dict(zip(regions, torch.sigmoid(network(stack))[0].numpy(), strict=True))
+    settings = {name: value for name, value in SETTINGS.items() if name != "convention"}
+    settings |= {"head": "sigmoid", "regions": regions, "init_filters": 8, "dropout": 0.2}
+    path = save_weights(network, tmp_path / "model.pt", {})
+    found = SegResNetSegmenter(path, description=settings, window=32).segment(scans, np.eye(4), brain)
+    core, whole, enhancing = (probabilities[name] > 0.5 for name in ("core", "whole_tumor", "enhancing"))
+    # As the bundle itself: enhancing before core before whole tumour.
+    expected = np.where(enhancing, labels.ENHANCING, np.where(core, labels.NECROTIC, whole * labels.OEDEMA)) * brain
+    assert set(np.unique(expected)) == {labels.BACKGROUND, *labels.WHOLE_TUMOR}
+    assert (found == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR"])
+def test_images_are_turned_and_resampled_to_the_network_and_labels_back(tmp_path, network, axes):
+    import nibabel as nib
+
+    settings = SETTINGS | {"orientation": "LPS", "voxel_mm": 2.0}
+    segmenter = SegResNetSegmenter(save_weights(network, tmp_path / "net.pth", settings), window=32, progress=False)
+    size = (48, 40, 32)
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
+    affine = nib.orientations.inv_ornt_aff(turn, size)
+    brain = nib.orientations.apply_orientation(np.ones(size, bool), turn)
+    rng = np.random.default_rng(0)
+    scans = {name: rng.gamma(2.0, 100.0, brain.shape).astype(np.float32) for name in SETTINGS["channels"]}
+    seen = []
+
+    def right_half_enhances(window):
+        seen.append(tuple(window.shape[2:]))
+        logits = window.new_zeros((1, 4, *window.shape[2:]))
+        # Of 24 voxels from right to left, the first 12; the window is padded to 32 by 4 on both sides.
+        logits[:, 3, :16] = 1.0
+        return logits
+
+    segmenter.network = right_half_enhances
+    found = segmenter.segment(scans, affine, brain)
+    assert seen == [(32, 32, 32)]
+    expected = np.zeros(size, np.int8)
+    expected[24:] = labels.ENHANCING
+    assert found.shape == brain.shape
+    # The boundary lies between two voxels of the network, one voxel of the image on either side of it.
+    assert (found == nib.orientations.apply_orientation(expected, turn)).mean() > 0.97
+
+
+def test_a_brain_without_signal_has_no_tumour(tmp_path, network):
+    segmenter = SegResNetSegmenter(save_weights(network, tmp_path / "net.pth"))
+    empty = {name: np.zeros((20, 20, 20), np.float32) for name in SETTINGS["channels"]}
+    assert not segmenter.segment(empty, np.eye(4), np.ones((20, 20, 20), bool)).any()
 
 
 class Payload:
@@ -141,19 +223,27 @@ def test_pickled_weights_are_refused_and_not_run(tmp_path):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    from monai.networks.nets.segresnet import SegResNet
-
-    other = SegResNet(blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=1, out_channels=4)
-    with pytest.raises(InputError, match="does not fit SegResNet"):
-        SegResNetSegmenter(save_weights(other, tmp_path / "net.safetensors"))
+    for network in (random_network(4, channels=1), random_network(3)):
+        with pytest.raises(InputError, match="does not fit SegResNet with 16 filters, .* 4 outputs: it has"):
+            SegResNetSegmenter(save_weights(network, tmp_path / "net.safetensors"))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"channels": ["T1", "T2", "FLAIR"]}, "channels must be"),
+        ({"channels": ["T1", "T1", "T2", "FLAIR"]}, "channels must be"),
         ({"normalization": "minmax"}, "normalization must be"),
-        ({"convention": "ours"}, "convention must be"),
+        ({"head": "tanh"}, "head must be"),
+        ({"convention": "ours"}, "softmax head needs a convention"),
+        ({"head": "sigmoid"}, "sigmoid head needs the regions"),
+        ({"init_filters": 12}, "multiple of 8"),
+        ({"init_filters": 8}, "it has 16 filters, 4 channels and 4 outputs"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"voxel_mm": 0}, "voxel_mm"),
+        ({"voxel_mm": "fine"}, "net.json: could not convert"),
+        ({"orientation": "LPX"}, "orientation"),
+        ({"chanels": []}, "chanels unknown"),
         (None, "beside the weights"),
     ],
 )
@@ -163,6 +253,25 @@ def test_the_json_beside_the_weights_is_checked(tmp_path, network, change, messa
         path.with_suffix(".json").unlink()
     with pytest.raises(InputError, match=message):
         SegResNetSegmenter(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"channels": ["T1", "T1CE", "T2", "FLAIR"]}, {"voxel_mm": 1.0}, {"orientation": "LPS"}]
+)
+def test_weights_remember_their_description(tmp_path, change):
+    path = tmp_path / "net.safetensors"
+    description = NetworkDescription.create(SETTINGS | {"init_filters": 8, "voxel_mm": 2}, "test")
+    description.save(random_network(4, filters=8), path)
+    assert SegResNetSegmenter(path).description == description
+    path.with_suffix(".json").write_text(json.dumps(json.loads(path.with_suffix(".json").read_text()) | change))
+    with pytest.raises(InputError, match=f"was trained with {next(iter(change))}"):
+        SegResNetSegmenter(path)
+
+
+@pytest.mark.parametrize("options", [{"window": 60}, {"window": 8}, {"overlap": 1.0}, {"overlap": -0.1}])
+def test_windows_that_the_network_cannot_take_are_refused(tmp_path, network, options):
+    with pytest.raises(InputError, match=f"{next(iter(options))} must"):
+        SegResNetSegmenter(save_weights(network, tmp_path / "net.pth"), **options)
 
 
 def test_missing_weights_and_models_say_what_to_do(tmp_path):
@@ -187,7 +296,7 @@ def test_named_segmenters_load(name, kind):
     assert isinstance(load_named("segmentation", name), kind)
 
 
-@pytest.mark.parametrize("name", ["segresnet", "nnunet_brain_tumor"])
+@pytest.mark.parametrize("name", ["segresnet", "monai_bundle", "nnunet_brain_tumor"])
 def test_named_networks_need_what_does_not_ship(name):
     with pytest.raises(MissingDependencyError, match="segmentation"):
         load_named("segmentation", name)

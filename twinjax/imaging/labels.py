@@ -1,8 +1,10 @@
 """Label conventions of tumour segmentations, as data, mapped in one place.
 
 Inside twinjax every segmentation carries the BraTS 2023 convention (`NECROTIC` ... `CAVITY`);
-`to_internal` brings the labels of the public data sets there.
+`to_internal` brings the labels of the public data sets there, `from_regions` regions that overlap.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,6 +14,8 @@ BACKGROUND, NECROTIC, OEDEMA, ENHANCING, CAVITY = 0, 1, 2, 3, 4
 NAMES = {NECROTIC: "necrotic core", OEDEMA: "oedema", ENHANCING: "enhancing tumour", CAVITY: "resection cavity"}
 CORE = (NECROTIC, ENHANCING)
 WHOLE_TUMOR = (NECROTIC, OEDEMA, ENHANCING)
+# The overlapping regions that BraTS scores, and the labels in each.
+REGIONS = {"core": CORE, "whole_tumor": WHOLE_TUMOR, "enhancing": (ENHANCING,)}
 
 CONVENTIONS: dict[str, dict[int, int]] = {
     # BraTS 2023 and later, PREDICT-GBM, MU-Glioma-Post, UCSF-ALPTDG
@@ -45,3 +49,14 @@ def to_internal(labels: np.ndarray, convention: str, source: str = "segmentation
     for value, internal in table.items():
         mapped[labels == value] = internal
     return mapped
+
+
+def from_regions(regions: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Labels (int8) of the three boolean masks of `REGIONS`: the smallest region that holds a voxel names it.
+
+    Enhancing is enhancing tumour, core without it necrotic, whole tumour without core oedema.
+    """
+    labels = np.zeros(regions["whole_tumor"].shape, dtype=np.int8)
+    for name, label in (("whole_tumor", OEDEMA), ("core", NECROTIC), ("enhancing", ENHANCING)):
+        labels[regions[name]] = label
+    return labels
