@@ -284,7 +284,7 @@ def test_missing_weights_and_models_say_what_to_do(tmp_path):
 def test_nnunet_channels_are_read_in_the_order_of_training():
     names = {"10": "T2", "1": "T1ce", "0": "FLAIR", "2": "t1n"}
     assert _channels({"channel_names": names}) == ("FLAIR", "T1CE", "T1", "T2")
-    for wrong in ({"channel_names": {"0": "CT"}}, {}):
+    for wrong in ({"channel_names": {"0": "X-ray"}}, {}):
         with pytest.raises(InputError, match="dataset.json"):
             _channels(wrong)
 
