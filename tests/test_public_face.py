@@ -68,8 +68,11 @@ def test_processed_scans_share_one_grid(names, folder):
         np.testing.assert_array_equal(np.asarray(processed["imaging"][0, channel]), baseline.image(name))
     assert followup.core.sum() > 1.5 * baseline.core.sum() > 0
     assert sorted(path.name for path in (folder / "processed" / "patient_001").iterdir()) == [
+        "contact_sheet.png",
         "day_0000",
         "day_0030",
+        "features.json",
+        "imaging.json",
         "treatment.csv",
     ]
 

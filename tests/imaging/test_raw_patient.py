@@ -99,6 +99,7 @@ def test_dicom_becomes_a_forecast_that_planning_systems_open(dicom, tmp_path):
     assert "Doe" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_not_there_is_refused_before_the_fit(raw, tmp_path):
     done = run(raw, tmp_path / "out", "forecast.grid_of=PET")
     assert done.returncode == 2

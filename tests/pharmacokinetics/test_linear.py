@@ -173,7 +173,10 @@ def test_derivatives_agree_with_differences(name):
         np.testing.assert_allclose(forward, (ahead - behind) / 6e-6, rtol=2e-6, atol=2e-7)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("three", "float32"), ("oral", "float32"), ("sn38", "float64")])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("three", "float32"), pytest.param("oral", "float32", marks=pytest.mark.slow), ("sn38", "float64")],
+)
 def test_nothing_overflows_and_every_derivative_is_finite(name, dtype):
     """Before the first dose, on a dose, and years later; a bolus and rates that absorption equals."""
     times = jnp.array([0.0, 1.0, 2.5, 9.0, 9.5, 400.0, 1e5])
