@@ -93,7 +93,6 @@ def run(config: DictConfig) -> dict:
         patient = _scanned(job, config, described)
     elif raw:
         with job.stage("process and segment the scans"):
-            job.dicom_source = described.folder if days is None else None
             patient = described.processed(instantiate(config.imaging, where="imaging"), job.folder / "processed")
     elif virtual:
         with job.stage("make a virtual patient (synthetic)"):

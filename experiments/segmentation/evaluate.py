@@ -15,6 +15,7 @@ from tqdm import tqdm
 from twinjax.core.config import load_named
 from twinjax.imaging import AbstractSegmenter, ImagingPipeline, Scan, labels, write_nifti
 from twinjax.patient.virtual import generate as grow_and_scan
+from twinjax.twin.metric import dice
 
 # Scans from here on are in no training: `train.scan_seeds` stays below.
 HELD_OUT_SEED = 10_000_000
@@ -56,16 +57,12 @@ def evaluate(segmenter: AbstractSegmenter, scans: Sequence[Scan]) -> tuple[list[
         row: dict = {"seconds": round(time.perf_counter() - began, 2)}
         for name in NAMES:
             ours, true = (np.isin(x, labels.REGIONS[name]) for x in (found[-1], scan.segmentation))
-            row[f"dice_{name}"] = round(dice(ours, true), 4)
+            row[f"dice_{name}"] = round(dice(ours, true), 4) if true.any() else float("nan")
             row[f"true_ml_{name}"], row[f"found_ml_{name}"] = (
                 round(float(x.sum() * np.prod(scan.spacing) / 1000), 3) for x in (true, ours)
             )
         rows.append(row)
     return rows, found
-
-
-def dice(ours: np.ndarray, true: np.ndarray) -> float:
-    return float(2 * (ours & true).sum() / (ours.sum() + true.sum())) if true.any() else float("nan")
 
 
 def write(rows: Sequence[dict], path: Path) -> None:

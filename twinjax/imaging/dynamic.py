@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from twinjax.core.errors import InputError
+from twinjax.imaging.features import initial_area
 from twinjax.imaging.nifti import Image, read_nifti
 
 # After the first enhanced volume: the initial area, before the medium leaves again.
@@ -31,10 +32,10 @@ def initial_enhancement(path: Path, *, root: Path | None = None) -> Image:
     volumes = series.data.shape[-1]
     if times.shape != (volumes,) or volumes < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise InputError(f"{table.name}: acquisition_times_s must be {volumes} ascending seconds, at least two")
-    used = times <= times[1] + WINDOW_SECONDS
     before = series.data[..., 0].astype(np.float32)
     # Air and noise have no relative enhancement.
     signal = before > 0.05 * np.percentile(before, 99)
-    relative = series.data[..., used].astype(np.float32) / np.where(signal, before, 1.0)[..., None] - 1
-    area = np.trapezoid(np.maximum(relative, 0), times[used], axis=-1) / (times[used][-1] - times[0])
-    return Image(np.where(signal, area, 0).astype(np.float32), series.affine)
+    relative = series.data.astype(np.float32) / np.where(signal, before, 1.0)[..., None] - 1
+    seconds = min(times[1] - times[0] + WINDOW_SECONDS, times[-1] - times[0])
+    area = initial_area(np.maximum(relative, 0), times / 60, seconds, arrival_min=times[0] / 60)
+    return Image(np.where(signal, area * 60 / seconds, 0).astype(np.float32), series.affine)

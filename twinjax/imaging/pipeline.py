@@ -17,6 +17,7 @@ from twinjax.imaging.contact_sheet import write_contact_sheet
 from twinjax.imaging.dicom import convert_dicom, is_dicom_folder
 from twinjax.imaging.dynamic import initial_enhancement
 from twinjax.imaging.features import write_features
+from twinjax.imaging.features.cellularity import LARGEST_ADC
 from twinjax.imaging.grid import Grid, common_grid, in_parallel, onto
 from twinjax.imaging.nifti import Image, read_nifti, write_nifti
 from twinjax.imaging.preprocessing import default_preprocessing, preprocess, without_bias_field
@@ -24,7 +25,7 @@ from twinjax.imaging.processed import ProcessedPatient
 from twinjax.imaging.raw_folder import ALIASES, RawVisit, find_files, raw_visits
 from twinjax.imaging.record import ImagingRecord, VisitRecord
 from twinjax.imaging.registration import largest_motion, register
-from twinjax.imaging.scan import TISSUE_MAPS, Scan
+from twinjax.imaging.scan import RELATIVE_MAPS, TISSUE_MAPS, Scan
 from twinjax.imaging.segmentation.segmenter import AbstractSegmenter
 
 logger = logging.getLogger("twinjax")
@@ -34,8 +35,6 @@ QUANTITATIVE = ("ADC", "DCE", "FET", "PET", "CT")
 # Taken along without being asked for.
 UNASKED = ("ADC", "DCE", "FET")
 MASKS = ("segmentation", "brain_mask")
-# In mm²/s no tissue is above free water at body temperature; files in µm²/s are a million times larger.
-LARGEST_ADC = 0.1
 # Hounsfield units: what lies outside the field of view is air, and no scan is without anything lighter than fat.
 AIR_HU, FAT_HU = -1024.0, -200.0
 
@@ -50,7 +49,7 @@ class ImagingPipeline:
     - `preprocessing`: a MONAI `Compose` from file to (1, X, Y, Z) tensor, applied to each image by itself
       (default: `default_preprocessing`). It must be deterministic and keep the affine.
     - `segmentation_model`: a name of `conf/segmentation`, or an `AbstractSegmenter`.
-    - `registration`: `"rigid"` moves a later visit onto the baseline where the head has moved by more than a
+    - `registration`: `"rigid"` moves a later visit onto the baseline where the patient has moved by more than a
       voxel; `"none"` trusts the patient space of the files. Rigid, because a deformable map would absorb the
       growth that is to be measured. Images of one visit are taken as aligned by their headers, unless
       `align_within_visit` moves each onto the first.
@@ -163,15 +162,18 @@ class ImagingPipeline:
         steps += [type(step).__name__ for step in getattr(transforms, "transforms", [transforms])]
         grid = common_grid(list(images.values())) if baseline is None else Grid(baseline.affine, baseline.shape)
         images |= {name: _check_quantity(name, raw[name]) for name in QUANTITATIVE if name in raw}
-        if self.align_within_visit:
-            images, moved = _aligned(images)
-            steps += [f"rigid motion of {name} onto {next(iter(images))}" for name in moved]
         motion = np.eye(4)
         if baseline is not None and self.registration == "rigid":
             motion = _motion(baseline, images)
             if not np.array_equal(motion, np.eye(4)):
                 steps.append("rigid motion onto the baseline")
-        on_grid = dict(zip(images, in_parallel(lambda n: _resampled(n, images[n], grid, motion), images), strict=True))
+        motions = dict.fromkeys(images, motion)
+        if self.align_within_visit:
+            moved = _motions_within(images)
+            motions |= {name: within @ motion for name, within in moved.items()}
+            steps += [f"rigid motion of {name} onto {next(iter(images))}" for name in moved]
+        resampled = in_parallel(lambda name: _resampled(name, images[name], grid, motions[name]), images)
+        on_grid = dict(zip(images, resampled, strict=True))
         steps.append("resampling onto the grid of the baseline, linear")
         masks = {name: onto(raw[name], grid, motion, order=0) for name in MASKS if name in raw}
         organ = self._organ(visit, masks, on_grid, grid, baseline)
@@ -184,12 +186,11 @@ class ImagingPipeline:
             for name in TISSUE_MAPS
             if name in raw
         }
-        if not set(self.anatomy.maps) <= set(maps):
-            if baseline is None:
-                logger.info("tissue maps by %s", type(self.anatomy).__name__)
-                maps = self.anatomy.tissue(on_grid, grid.affine, organ) | maps
-            else:
-                maps = dict(baseline.tissue_maps) | maps
+        if baseline is not None:
+            maps = baseline.tissue_maps | maps
+        elif not set(self.anatomy.maps) <= set(maps):
+            logger.info("tissue maps by %s", type(self.anatomy).__name__)
+            maps = self.anatomy.tissue(on_grid, grid.affine, organ) | maps
         inputs = on_grid | {"segmentation": masks["segmentation"]} if "segmentation" in masks else on_grid
         segmentation = self.segmenter.segment(inputs, grid.affine, organ)
         steps.append(f"segmentation by {type(self.segmenter).__name__}")
@@ -197,8 +198,8 @@ class ImagingPipeline:
             if baseline is None:
                 raise InputError(f"'{visit.folder.name}': empty tumour; check the images, or give a segmentation file")
             logger.warning("no tumour found on day %g", visit.day)
-        originals = {name: Grid(image.affine, image.data.shape) for name, image in raw.items() if name in on_grid}
-        record = VisitRecord(visit.day, originals, motion, tuple(steps))
+        originals = {name: Grid(raw[name].affine, raw[name].data.shape) for name in on_grid}
+        record = VisitRecord(visit.day, originals, motions, tuple(steps))
         scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps)
         if baseline is None and (refined := self.anatomy.refined(scan)):
             scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps | refined)
@@ -232,30 +233,33 @@ def _plain_first(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return plain or dict(images)
 
 
-def _aligned(images: Mapping[str, Image]) -> tuple[dict[str, Image], list[str]]:
-    """Each image moved rigidly onto the first, and the names of those that had moved by more than a voxel."""
-    first = next(iter(images.values()))
-    found, moved = {}, []
-    for name, image in images.items():
-        found[name] = image
-        if image is first:
-            continue
-        motion = register(first.data, first.affine, image.data, image.affine)
-        if largest_motion(motion, first.data > 0, first.affine) > np.linalg.norm(first.affine[:3, :3], axis=0).max():
-            found[name] = Image(image.data, np.linalg.inv(motion) @ image.affine)
-            moved.append(name)
-    return found, moved
+def _motions_within(images: Mapping[str, Image]) -> dict[str, np.ndarray]:
+    """The map from points of the first image to those of each other one that has moved by more than a voxel."""
+    first, *others = images
+    shown, affine = _shown(first, images[first].data), images[first].affine
+    found = {}
+    for name in others:
+        motion = register(shown, affine, _shown(name, images[name].data), images[name].affine)
+        if largest_motion(motion, shown > 0, affine) > np.linalg.norm(affine[:3, :3], axis=0).max():
+            found[name] = motion
+    return found
+
+
+def _shown(name: str, data: np.ndarray) -> np.ndarray:
+    """An image as registration wants it: zero where there is nothing."""
+    return np.maximum(data - np.float32(AIR_HU), 0) if name == "CT" else data
 
 
 def _motion(baseline: Scan, images: Mapping[str, Image]) -> np.ndarray:
-    """The rigid motion of the head since the baseline; the identity below a voxel, which cannot be told from none."""
+    """The rigid motion since the baseline; the identity below a voxel, which cannot be told from none."""
     name, image = next(iter(images.items()))
     brain = np.ones(baseline.shape, bool) if baseline.brain_mask is None else baseline.brain_mask
-    motion = register(baseline.image(name), baseline.affine, image.data, image.affine)
+    fixed, moving = _shown(name, baseline.image(name)), _shown(name, image.data)
+    motion = register(fixed, baseline.affine, moving, image.affine)
     moved = largest_motion(motion, brain, baseline.affine)
     if moved <= float(baseline.spacing.max()):
         return np.eye(4)
-    logger.info("the head has moved by up to %.1f mm since the baseline: resampling", moved)
+    logger.info("the patient has moved by up to %.1f mm since the baseline: resampling", moved)
     return motion
 
 
@@ -271,7 +275,7 @@ def _check_quantity(name: str, image: Image) -> Image:
 
 def _check_map(data: np.ndarray, file: str, name: str) -> np.ndarray:
     """Fractions are clipped to [0, 1]; what is relative to a mean is not negative."""
-    if name in ("drug_distribution", "perfusion"):
+    if name in RELATIVE_MAPS:
         return np.maximum(data, 0)
     if data.min() < -1e-3 or data.max() > 1 + 1e-3:
         raise InputError(f"{file} must hold fractions from 0 to 1, found {data.min():g} to {data.max():g}; rescale it")

@@ -49,6 +49,7 @@ def preprocess(transforms: Callable, path: Path) -> Image:
     grids is none."""
     try:
         result = transforms(str(path))
+    # The transforms are the user's own, and may raise anything.
     except Exception as error:
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"preprocessing failed on {path.name} ({reason}); start it with LoadImage") from error

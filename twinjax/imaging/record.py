@@ -18,13 +18,13 @@ FILE = "imaging.json"
 class VisitRecord:
     """One visit.
 
-    **Fields:** `day`; `originals`, modality to the grid of its file; `motion` (4, 4), from points of the processed
-    space (RAS, mm) to those of the files; `steps`, in words, in their order.
+    **Fields:** `day`; `originals`, modality to the grid of its file; `motions`, modality to the (4, 4) map from points
+    of the processed space (RAS, mm) to those of its file; `steps`, in words, in their order.
     """
 
     day: float
     originals: dict[str, Grid]
-    motion: np.ndarray
+    motions: dict[str, np.ndarray]
     steps: tuple[str, ...]
 
 
@@ -51,8 +51,8 @@ class ImagingRecord:
             raise InputError(f"the array has shape {array.shape}, the processed images {self.grid.shape}")
         visit = self.visit(day)
         if modality not in visit.originals:
-            raise InputError(f"day {visit.day:g} has no {modality}; it has {', '.join(visit.originals)}")
-        original, affine = visit.originals[modality], visit.motion @ self.grid.affine
+            raise InputError(f"day {visit.day:g} has no {modality}; it has {', '.join(sorted(visit.originals))}")
+        original, affine = visit.originals[modality], visit.motions[modality] @ self.grid.affine
         if not (array.dtype.kind in "bui" if labels is None else labels):
             return resample(array.astype(np.float32), affine, *original, order=1), original.affine
         classes = np.unique(array)
@@ -78,8 +78,10 @@ class ImagingRecord:
                 {
                     "day": visit.day,
                     "steps": list(visit.steps),
-                    "motion": visit.motion.tolist(),
-                    "originals": {name: _plain(grid) for name, grid in visit.originals.items()},
+                    "originals": {
+                        name: {**_plain(grid), "motion": visit.motions[name].tolist()}
+                        for name, grid in visit.originals.items()
+                    },
                 }
                 for visit in self.visits
             ],
@@ -97,8 +99,8 @@ class ImagingRecord:
             visits = tuple(
                 VisitRecord(
                     float(visit["day"]),
-                    {name: _grid(grid) for name, grid in visit["originals"].items()},
-                    np.asarray(visit["motion"], float).reshape(4, 4),
+                    {name: _grid(entry) for name, entry in visit["originals"].items()},
+                    {name: _matrix(entry["motion"]) for name, entry in visit["originals"].items()},
                     tuple(visit["steps"]),
                 )
                 for visit in content["visits"]
@@ -113,4 +115,8 @@ def _plain(grid: Grid) -> dict[str, Any]:
 
 
 def _grid(content: dict[str, Any]) -> Grid:
-    return Grid(np.asarray(content["affine"], float).reshape(4, 4), tuple(int(n) for n in content["shape"]))
+    return Grid(_matrix(content["affine"]), tuple(int(n) for n in content["shape"]))
+
+
+def _matrix(rows: list) -> np.ndarray:
+    return np.asarray(rows, float).reshape(4, 4)

@@ -10,16 +10,9 @@ from twinjax.imaging import labels
 
 # The regions of a segmentation, properties of `Scan`, and what they are called.
 REGIONS = {"core": "core", "whole_tumor": "whole tumour"}
-# What tissue is where: fractions, and the last two relative to their mean over the organ.
-TISSUE_MAPS = (
-    "white_matter",
-    "grey_matter",
-    "adipose",
-    "fibroglandular",
-    "stroma",
-    "drug_distribution",
-    "perfusion",
-)
+# What tissue is where: fractions, and what is relative to its mean over the organ.
+RELATIVE_MAPS = ("drug_distribution", "perfusion")
+TISSUE_MAPS = ("white_matter", "grey_matter", "adipose", "fibroglandular", "stroma", *RELATIVE_MAPS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
-from twinjax.job.dicom_export import check_dicom_series, export_dicom
+from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.options import compare_options, treatment_options
-from twinjax.job.output import Run, common_results, provenance
+from twinjax.job.output import Run, check_grid_of, common_results, provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
@@ -48,8 +48,8 @@ def run_longitudinal(
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = treatment_options(settings)
-    run.use_grid_of(settings.grid_of, patient)
-    check_dicom_series(run, settings.dicom_series)
+    check_grid_of(patient, settings.grid_of)
+    source = source_of(patient, settings.dicom_series)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
@@ -77,17 +77,17 @@ def run_longitudinal(
         ):
             for name, field_ in (("mean", mean), ("std", spread)):
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
-                run.write_field(file, field_, prediction.domain, patient)
+                run.write_field(file, field_, prediction.domain, patient, grid_of=settings.grid_of)
         run.write_csv("volumes.csv", prediction.volume_rows())
-        if settings.dicom_series is not None:
-            export_dicom(run, patient, prediction, settings.dicom_series)
+        if source is not None:
+            export_dicom(run, patient, prediction, source)
         displacement = None
         if settings.mass_effect:
             displacement = brain_displacement(baseline, model, prediction, shown)
             run.write_csv("displacement.csv", displacement.rows)
             for day, magnitude in zip(shown, displacement.magnitude, strict=True):
                 file = f"displacement_day_{round(day):04d}.nii.gz"
-                run.write_field(file, magnitude, displacement.domain, patient)
+                run.write_field(file, magnitude, displacement.domain, patient, grid_of=settings.grid_of)
     with run.stage("compare with what was held out"):
         scores = forecast_scores(patient, prediction, posterior, last_day)
         rows = held_out_metrics(scores)

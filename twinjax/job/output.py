@@ -31,10 +31,7 @@ PACKAGES = ("jax", "diffrax", "equinox", "numpyro", "numpy", "monai", "torch", "
 
 
 class Run:
-    """One run: writes into `folder`, logs the stages and keeps the seconds that each took.
-
-    `grid_of` names the modality on whose file's grid fields are written, `dicom_source` the patient's DICOM folder.
-    """
+    """One run: writes into `folder`, logs the stages and keeps the seconds that each took."""
 
     def __init__(self, folder: str | Path, stages: int):
         self.folder = Path(folder)
@@ -46,8 +43,6 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot write to the output folder '{folder}': {error.strerror}") from error
         self.stages, self.seconds = stages, {}
-        self.grid_of: str | None = None
-        self.dicom_source: Path | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -73,27 +68,17 @@ class Run:
             writer.writerows(rows)
         os.replace(path.with_suffix(".partial"), path)
 
-    def write_field(self, name: str, field: np.ndarray, domain: Domain, patient: PatientData) -> None:
+    def write_field(
+        self, name: str, field: np.ndarray, domain: Domain, patient: PatientData, *, grid_of: str | None = None
+    ) -> None:
         """A field of `domain` as NIfTI, 0 outside the domain: on the grid of the patient's processed scans, or of the
         baseline's file of the modality `grid_of`."""
         scan = patient.baseline.scan
         array, affine = domain.to_grid(np.asarray(field, np.float32), scan.affine, scan.shape), scan.affine
-        if self.grid_of is not None:
+        if grid_of is not None:
             assert patient.record is not None
-            array, affine = patient.record.restored(array, self.grid_of, labels=False)
+            array, affine = patient.record.restored(array, grid_of, labels=False)
         write_nifti(self.folder / name, array, affine)
-
-    def use_grid_of(self, modality: str | None, patient: PatientData) -> None:
-        """Write fields on the grid of the baseline's file of that modality; `InputError` where that is not known."""
-        if modality is not None:
-            if patient.record is None:
-                raise InputError(
-                    "forecast.grid_of needs a folder that ImagingPipeline wrote (imaging.json); set it to null"
-                )
-            known = patient.record.visit().originals
-            if modality not in known:
-                raise InputError(f"forecast.grid_of={modality}: the baseline has {', '.join(known)}")
-        self.grid_of = modality
 
     def write_features(self, visits: Sequence[Visit]) -> None:
         """`features.csv`: what the segmentation of each visit shows (`tumor_features`)."""
@@ -131,6 +116,17 @@ class Run:
         partial = path.with_name(path.name + ".partial")
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+
+
+def check_grid_of(patient: PatientData, modality: str | None) -> None:
+    """`InputError` unless the baseline's file of `modality` is known, so that fields can be written on its grid."""
+    if modality is None:
+        return
+    if patient.record is None:
+        raise InputError("forecast.grid_of needs imaging.json, which ImagingPipeline writes; set it to null")
+    known = patient.record.visit().originals
+    if modality not in known:
+        raise InputError(f"forecast.grid_of={modality}: the baseline has {', '.join(known)}")
 
 
 def provenance(config: str, seed: int, patient: PatientData | ClinicalCourse) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.diffusion_tensor import read_diffusion_tensor
-from twinjax.imaging.scan import TISSUE_MAPS, Scan
+from twinjax.imaging.scan import RELATIVE_MAPS, TISSUE_MAPS, Scan
 from twinjax.imaging.visit_folder import visit_folders
 from twinjax.model import tensor_maps
 from twinjax.patient.reading import GridReader, inside, require_folder
@@ -28,8 +28,6 @@ from twinjax.patient.visit import Visit
 logger = logging.getLogger(__name__)
 
 MODALITIES = ("T1", "T1CE", "T2", "FLAIR", "ADC", "DCE", "FET", "PET", "CT")
-# Relative to the mean over the organ; the other maps are fractions.
-RELATIVE = ("drug_distribution", "perfusion")
 TENSOR = "diffusion_tensor"
 
 
@@ -76,6 +74,6 @@ def _read_scan(root: Path, name: str) -> Scan:
         if path.name.split(".")[0] not in known:
             logger.warning("%s is not read: its name is none of %s", path.name, ", ".join(sorted(known)))
     organ = reader.mask("brain_mask")
-    maps = {name: reader.image(name) if name in RELATIVE else reader.fraction(name) for name in TISSUE_MAPS}
+    maps = {name: reader.image(name) if name in RELATIVE_MAPS else reader.fraction(name) for name in TISSUE_MAPS}
     found = {name: array for name, array in maps.items() if array is not None}
     return Scan.with_maps(reader.affine, images, segmentation, organ, found)

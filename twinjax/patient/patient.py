@@ -36,6 +36,7 @@ class PatientData:
     - `source`: `"real"` or `"synthetic"`.
     - `extras`: (X, Y, Z) arrays for scoring, never for fitting: `recurrence`, `standard_plan`.
     - `truth`: what a forecast of a synthetic patient is scored against, None for a real one.
+    - `dicom_folder`: where the scans came from as DICOM, if they did; for writing results on them.
     - `record`: what the imaging pipeline did, where the folder has it; it brings results back to the files' grids.
 
     **Arguments:** `imaging_dir` as `twinjax.patient.folder` describes it; `treatment_file` as
@@ -52,6 +53,7 @@ class PatientData:
     extras: dict[str, np.ndarray]
     truth: SpatialTruth | None
     record: ImagingRecord | None
+    dicom_folder: Path | None
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class PatientData:
         if not visits[0].scan.whole_tumor.any():
             raise InputError("the baseline segmentation has no tumour (labels 1, 2, 3); check the visit and its labels")
         self.visits, self.regimen, self.source, self.truth = visits, regimen, source, truth
-        self.record = None
+        self.record, self.dicom_folder = None, None
         self.brain_mask = _domain(visits[0].scan) if brain_mask is None else brain_mask
         shape = visits[0].scan.shape
         # A synthetic patient's domain may be finer than its scans; arrays for scoring are on the scans' grid.

@@ -40,4 +40,6 @@ class RawPatient:
         """The patient after `pipeline` has written its scans to `output`."""
         pipeline.process(self.folder, output)
         name = self.patient_id or self.folder.resolve().name
-        return PatientData(name, output, self.treatment_file, body_surface_area_m2=self.body_surface_area_m2)
+        patient = PatientData(name, output, self.treatment_file, body_surface_area_m2=self.body_surface_area_m2)
+        patient.dicom_folder = self.folder if is_dicom_folder(self.folder) else None
+        return patient

@@ -6,10 +6,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.kills import Kills
 from twinjax.treatment.decay import exposure, remaining
-from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses, later, of_doses
+from twinjax.treatment.drug import AbstractDrug
+from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses
 
 
-class Chemotherapy(AbstractContinuousTreatment):
+class Chemotherapy(AbstractDrug, AbstractContinuousTreatment):
     """kill(t) = alpha sum_k (d_k / d_ref) exp(-beta (t - t_k)) for t >= t_k.
 
     **Fields:** `times` (days), `doses` (mg/m²), `sensitivity` alpha (1/day at the reference dose),
@@ -50,18 +51,5 @@ class Chemotherapy(AbstractContinuousTreatment):
         area, elapsed = exposure(t0, t1, self.times, self.doses, self.clearance_rate)
         return Kills(self.sensitivity / self.reference_dose * area, elapsed)
 
-    @property
-    def name(self):
-        return self.drug
-
-    def on(self, domain):
-        return self
-
     def burden(self):
         return {"doses": self.times.size, "total_dose_mg_m2": float(self.doses.sum())}
-
-    def select(self, keep):
-        return of_doses(self, keep, "times", "doses")
-
-    def shifted(self, days):
-        return later(self, days)

@@ -1,5 +1,7 @@
 """What all drugs have in common that act by their concentration in plasma."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,21 +9,22 @@ from jaxtyping import Array, Float
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.pharmacokinetics import AbstractPharmacokinetics, Dosing, LinearPharmacokinetics
-from twinjax.treatment.treatment import AbstractTreatment, check_doses, later, of_doses
+from twinjax.treatment.drug import AbstractDrug
+from twinjax.treatment.treatment import check_doses
 
 
-class AbstractInfusion(AbstractTreatment):
+class AbstractInfusion(AbstractDrug):
     """A drug with pharmacokinetics.
 
     **Fields:** `times` (days at which the doses begin), `doses` (mg), `durations` (days of infusion),
     `pharmacokinetics`, `drug` (name).
     """
 
+    per_dose: ClassVar[tuple[str, ...]] = ("times", "doses", "durations")
     times: eqx.AbstractVar[Float[Array, " doses"]]
     doses: eqx.AbstractVar[Float[Array, " doses"]]
     durations: eqx.AbstractVar[Float[Array, " doses"]]
     pharmacokinetics: eqx.AbstractVar[AbstractPharmacokinetics]
-    drug: eqx.AbstractVar[str]
 
     @property
     def dosing(self) -> Dosing:
@@ -32,21 +35,8 @@ class AbstractInfusion(AbstractTreatment):
         """In plasma, mg/L, at days `t` of any shape."""
         return self.pharmacokinetics.concentration(self.dosing, t)
 
-    @property
-    def name(self):
-        return self.drug
-
-    def on(self, domain):
-        return self
-
     def burden(self):
         return {"doses": self.times.size, "total_dose_mg": float(self.doses.sum())}
-
-    def select(self, keep):
-        return of_doses(self, keep, "times", "doses", "durations")
-
-    def shifted(self, days):
-        return later(self, days)
 
 
 def checked_infusion(times, doses, infusion_hours, what: str) -> tuple[Array, Array, Array]:

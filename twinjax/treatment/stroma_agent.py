@@ -7,11 +7,12 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.treatment.decay import exposure, remaining
+from twinjax.treatment.drug import AbstractDrug
 from twinjax.treatment.regimen import Regimen
-from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses, later, of_doses
+from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses
 
 
-class StromaAgent(AbstractModulatingTreatment):
+class StromaAgent(AbstractDrug, AbstractModulatingTreatment):
     """level(t) = sum_k (d_k / d_ref) exp(-beta (t - t_k)) for t >= t_k, of the action `stroma_depletion`.
 
     Losartan, calcipotriol or PEGPH20, as agents that lower the barrier of stroma. That the effect decays
@@ -52,21 +53,8 @@ class StromaAgent(AbstractModulatingTreatment):
         mean = jnp.sum(area) / self.reference_dose / jnp.where(span > 0, span, 1.0)
         return jnp.where(span > 0, mean, self.level(t0))
 
-    @property
-    def name(self):
-        return self.drug
-
-    def on(self, domain):
-        return self
-
     def burden(self):
         return {"doses": self.times.size}
-
-    def select(self, keep):
-        return of_doses(self, keep, "times", "doses")
-
-    def shifted(self, days):
-        return later(self, days)
 
 
 def stroma_agent_course(start_day: float, doses: int, every_days: float, *, dose: float = 1.0, **properties) -> Regimen:

@@ -15,7 +15,15 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless
 
 from twinjax.core.errors import InputError
-from twinjax.imaging.dicom import DicomRules, convert_dicom, load_rules, write_rtdose, write_rtstruct, write_seg
+from twinjax.imaging.dicom import (
+    DicomRules,
+    convert_dicom,
+    load_rules,
+    read_source,
+    write_rtdose,
+    write_rtstruct,
+    write_seg,
+)
 
 UP = OBLIQUE[:, 2]
 
@@ -159,24 +167,21 @@ def test_truncated_file(tmp_path, keep):
     assert path.name in message
 
 
-def test_corrupt_compressed_pixels(tmp_path):
+@pytest.mark.parametrize(
+    ("syntax", "frame", "match"),
+    [
+        (JPEG2000Lossless, b"\xff\xd8no jpeg" * 5, "its pixels are corrupt or truncated"),
+        (HTJ2KLossless, b"\0" * 64, r"its compression \(High-Throughput JPEG 2000.*\) cannot be decoded; export it un"),
+    ],
+)
+def test_compressed_pixels_that_cannot_be_read(tmp_path, syntax, frame, match):
     path = write_series(tmp_path / "dicom")[3]
     dataset = pydicom.dcmread(path)
-    dataset.PixelData = encapsulate([b"\xff\xd8no jpeg" * 5])
+    dataset.PixelData = encapsulate([frame])
     dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.save_as(path)
-    refused(tmp_path, rf"{path.name}: its pixels are corrupt or truncated")
-
-
-def test_compression_that_cannot_be_decoded(tmp_path):
-    path = write_series(tmp_path / "dicom")[3]
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = encapsulate([b"\0" * 64])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
-    dataset.save_as(path)
-    refused(tmp_path, rf"{path.name}: its compression \(High-Throughput JPEG 2000.*\) cannot be decoded; export it un")
+    refused(tmp_path, f"{path.name}: {match}")
 
 
 def test_deflated_file(tmp_path):
@@ -309,7 +314,7 @@ def test_no_identifier_in_outputs_or_logs(tmp_path, caplog, capfd):
     write_named(tmp_path / "dicom", modality="PT", number=3, description="FET", **PET_HEADER)
     write_named(tmp_path / "dicom", number=4, description="bold")
     mask = np.ones(SHAPE, bool)
-    write_rtstruct(tmp_path / "dicom" / "x.dcm", {"GTV": mask}, affine_of(), tmp_path / "dicom", series_number=1)
+    write_rtstruct(tmp_path / "dicom" / "x.dcm", {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom", 1))
     done = convert_dicom(tmp_path / "dicom", tmp_path / "out")
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"T1.nii.gz", "DCE.nii.gz", "DCE.json", "FET.nii.gz", "segmentation.nii.gz"}
@@ -355,15 +360,15 @@ def test_masks_that_cannot_be_written(tmp_path, write):
     mask = np.ones(SHAPE, bool)
     target = tmp_path / "out.dcm"
     with pytest.raises(InputError, match=r"several image series \(series 1 .*; series 2 .*\); choose one"):
-        write(target, {"GTV": mask}, affine_of(), tmp_path / "dicom")
+        write(target, {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom"))
     with pytest.raises(InputError, match="no image series of number 7"):
-        write(target, {"GTV": mask}, affine_of(), tmp_path / "dicom", series_number=7)
+        write(target, {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom", 7))
     with pytest.raises(InputError, match="'GTV' is empty on the source series"):
-        write(target, {"GTV": ~mask}, affine_of(), tmp_path / "dicom", series_number=1)
+        write(target, {"GTV": ~mask}, affine_of(), read_source(tmp_path / "dicom", 1))
     with pytest.raises(InputError, match="there is none to write"):
-        write(target, {}, affine_of(), tmp_path / "dicom", series_number=1)
+        write(target, {}, affine_of(), read_source(tmp_path / "dicom", 1))
     with pytest.raises(InputError, match=r"GTV: an \(X, Y, Z\) array is written"):
-        write(target, {"GTV": mask[0]}, affine_of(), tmp_path / "dicom", series_number=1)
+        write(target, {"GTV": mask[0]}, affine_of(), read_source(tmp_path / "dicom", 1))
     assert not target.exists()
 
 
@@ -371,10 +376,12 @@ def test_masks_that_cannot_be_written(tmp_path, write):
 def test_maps_that_cannot_be_written(tmp_path, value, units):
     write_series(tmp_path / "dicom")
     with pytest.raises(InputError, match="values: an RTDOSE has no negative|units must be GY or RELATIVE"):
-        write_rtdose(tmp_path / "x.dcm", np.full(SHAPE, value), affine_of(), tmp_path / "dicom", units=units)
+        write_rtdose(
+            tmp_path / "x.dcm", np.full(SHAPE, value), affine_of(), read_source(tmp_path / "dicom"), units=units
+        )
 
 
 def test_source_without_frame_of_reference(tmp_path):
     write_series(tmp_path / "dicom", FrameOfReferenceUID=None)
     with pytest.raises(InputError, match=r"series 1 .* has no FrameOfReferenceUID"):
-        write_rtdose(tmp_path / "x.dcm", np.ones(SHAPE), affine_of(), tmp_path / "dicom")
+        write_rtdose(tmp_path / "x.dcm", np.ones(SHAPE), affine_of(), read_source(tmp_path / "dicom"))

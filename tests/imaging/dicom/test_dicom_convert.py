@@ -17,6 +17,7 @@ from twinjax.imaging.dicom import (
     convert_dicom,
     is_dicom_folder,
     load_rules,
+    read_source,
     write_rtstruct,
     write_seg,
 )
@@ -259,7 +260,7 @@ def regions() -> dict[str, np.ndarray]:
 def test_masks_of_a_visit_become_its_segmentation(tmp_path, write):
     write_series(tmp_path / "dicom")
     write_series(tmp_path / "dicom", number=3, description="T2", rotation=np.eye(3))
-    write(tmp_path / "dicom" / "mask.dcm", regions(), affine_of(), tmp_path / "dicom", series_number=1)
+    write(tmp_path / "dicom" / "mask.dcm", regions(), affine_of(), read_source(tmp_path / "dicom", 1))
     done = convert_dicom(tmp_path / "dicom", tmp_path / "out")
     image = read_nifti(tmp_path / "out" / "day_0000" / "segmentation.nii.gz")
     masks = list(regions().values())
@@ -273,7 +274,7 @@ def test_masks_of_a_visit_become_its_segmentation(tmp_path, write):
 
 def test_regions_without_a_rule_may_be_drawn_off_the_slices(tmp_path):
     write_series(tmp_path / "dicom")
-    path = write_rtstruct(tmp_path / "dicom" / "mask.dcm", regions(), affine_of(), tmp_path / "dicom")
+    path = write_rtstruct(tmp_path / "dicom" / "mask.dcm", regions(), affine_of(), read_source(tmp_path / "dicom"))
     dataset = pydicom.dcmread(path)
     eye = dataset.ROIContourSequence[3].ContourSequence[0]
     eye.ContourData = [1.5 * float(x) if i % 5 else 7 for i, x in enumerate(eye.ContourData)]
@@ -284,9 +285,9 @@ def test_regions_without_a_rule_may_be_drawn_off_the_slices(tmp_path):
 def test_masks_without_a_known_region_or_series_are_left_out(tmp_path):
     write_series(tmp_path / "dicom")
     eye = {"eye": regions()["eye"]}
-    write_seg(tmp_path / "dicom" / "seg.dcm", eye, affine_of(), tmp_path / "dicom")
+    write_seg(tmp_path / "dicom" / "seg.dcm", eye, affine_of(), read_source(tmp_path / "dicom"))
     write_series(tmp_path / "other", FrameOfReferenceUID="1.2.3")
-    write_rtstruct(tmp_path / "dicom" / "struct.dcm", regions(), affine_of(), tmp_path / "other")
+    write_rtstruct(tmp_path / "dicom" / "struct.dcm", regions(), affine_of(), read_source(tmp_path / "other"))
     done = convert_dicom(tmp_path / "dicom", tmp_path / "out")
     notes = {c.modality: c.note for c in done}
     assert notes["SEG"] == "no region rule matches eye"

@@ -14,7 +14,6 @@ from twinjax.imaging.dicom import convert_dicom
 PAGE = Path(__file__).parents[3] / "docs" / "dicom.md"
 
 
-@pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not in the source distribution")
 def test_documented_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_series(tmp_path / "patient_001_dicom")

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from twinjax.core.errors import InputError
 from twinjax.domain import resample
-from twinjax.imaging.dicom import read_rtstruct, read_seg, write_rtdose, write_rtstruct, write_seg
+from twinjax.imaging.dicom import read_rtstruct, read_seg, read_source, write_rtdose, write_rtstruct, write_seg
 from twinjax.imaging.dicom.polygon import fill, outlines
 
 BIG = (48, 40, 10)
@@ -44,7 +44,7 @@ def source(tmp_path):
 @pytest.mark.parametrize(("write", "read"), [(write_seg, read_seg), (write_rtstruct, read_rtstruct)])
 def test_masks_come_back(tmp_path, source, write, read):
     masks = {"core": shell(), "all": np.ones(BIG, bool), "Œdème": ndimage.binary_dilation(shell())}
-    path = write(tmp_path / "mask.dcm", masks, affine_of(), source)
+    path = write(tmp_path / "mask.dcm", masks, affine_of(), read_source(source))
     found = read(path, affine_of(), BIG)
     assert list(found) == list(masks)
     for name, mask in masks.items():
@@ -58,7 +58,7 @@ def test_masks_of_another_grid_come_back_in_place(tmp_path, source, write, read)
     affine[:3, 3] = (affine_of() @ [24, 20, 5, 1])[:3] - 35
     shape = (70, 70, 70)
     mask = shell(shape, affine)
-    path = write(tmp_path / "mask.dcm", {"core": mask}, affine, source)
+    path = write(tmp_path / "mask.dcm", {"core": mask}, affine, read_source(source))
     on_source = read(path, affine_of(), BIG)["core"]
     np.testing.assert_array_equal(on_source, resample(mask, affine, affine_of(), BIG, order=0))
     back = read(path, affine, shape)["core"]
@@ -74,7 +74,7 @@ def _centre(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct, write_rtdose])
 def test_written_objects_belong_to_the_patient_and_the_study(tmp_path, source, write):
     content = np.ones(BIG) if write is write_rtdose else {"core": shell()}
-    dataset = pydicom.dcmread(write(tmp_path / "x.dcm", content, affine_of(), source))
+    dataset = pydicom.dcmread(write(tmp_path / "x.dcm", content, affine_of(), read_source(source)))
     assert (dataset.PatientID, str(dataset.PatientName)) == (PATIENT, "Doe^Jane")
     assert (dataset.StudyInstanceUID, dataset.SeriesNumber) == (STUDY, 2)
     frame = dataset.get("FrameOfReferenceUID")
@@ -90,7 +90,7 @@ def test_names_of_any_alphabet_are_kept(tmp_path, write):
     latin: dict[str, Any] = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Zoë"}
     write_series(tmp_path / "source", **latin)
     mask = {"Œdème": np.ones(SHAPE, bool)}
-    path = write(tmp_path / "x.dcm", mask, affine_of(), tmp_path / "source")
+    path = write(tmp_path / "x.dcm", mask, affine_of(), read_source(tmp_path / "source"))
     assert str(pydicom.dcmread(path).PatientName) == "Müller^Zoë"
     assert list((read_seg if write is write_seg else read_rtstruct)(path, affine_of(), SHAPE)) == ["Œdème"]
 
@@ -100,7 +100,9 @@ def test_contours_lie_on_the_slices_in_patient_space(tmp_path):
     write_series(tmp_path / "source")
     mask = np.zeros(SHAPE, bool)
     mask[4, 3, 2] = True
-    dataset = pydicom.dcmread(write_rtstruct(tmp_path / "x.dcm", {"one": mask}, affine_of(), tmp_path / "source"))
+    dataset = pydicom.dcmread(
+        write_rtstruct(tmp_path / "x.dcm", {"one": mask}, affine_of(), read_source(tmp_path / "source"))
+    )
     contours = dataset.ROIContourSequence[0].ContourSequence
     assert len(contours) == 1
     points = np.reshape(contours[0].ContourData, (-1, 3)).astype(float)
@@ -115,7 +117,7 @@ def test_contours_lie_on_the_slices_in_patient_space(tmp_path):
 
 
 def test_hole_as_a_contour_of_its_own_is_a_hole(tmp_path, source):
-    path = write_rtstruct(tmp_path / "x.dcm", {"core": np.ones(BIG, bool)}, affine_of(), source)
+    path = write_rtstruct(tmp_path / "x.dcm", {"core": np.ones(BIG, bool)}, affine_of(), read_source(source))
     dataset = pydicom.dcmread(path)
     sequence = dataset.ROIContourSequence[0].ContourSequence
     lps = np.diag([-1, -1, 1, 1]) @ affine_of()
@@ -133,7 +135,7 @@ def test_hole_as_a_contour_of_its_own_is_a_hole(tmp_path, source):
 
 
 def test_finer_slices_take_the_nearest_plane(tmp_path, source):
-    path = write_rtstruct(tmp_path / "x.dcm", {"core": shell()}, affine_of(), source)
+    path = write_rtstruct(tmp_path / "x.dcm", {"core": shell()}, affine_of(), read_source(source))
     fine = affine_of() @ np.diag([1, 1, 0.5, 1])
     found = read_rtstruct(path, fine, (*BIG[:2], 2 * BIG[2]))["core"]
     np.testing.assert_array_equal(found[:, :, ::2], shell())
@@ -156,7 +158,7 @@ def test_outlines_join_holes_by_a_channel():
 @pytest.mark.parametrize("peak", [62.5, 3e-4, 0.0])
 def test_dose_comes_back_within_its_scaling(tmp_path, source, peak):
     values = np.random.default_rng(0).random(BIG) * peak
-    path = write_rtdose(tmp_path / "dose.dcm", values, affine_of(), source, units="RELATIVE")
+    path = write_rtdose(tmp_path / "dose.dcm", values, affine_of(), read_source(source), units="RELATIVE")
     dataset = pydicom.dcmread(path)
     scaling = float(dataset.DoseGridScaling)
     found = dataset.pixel_array.astype(float).transpose(2, 1, 0) * scaling
@@ -167,7 +169,7 @@ def test_dose_comes_back_within_its_scaling(tmp_path, source, peak):
 
 def test_dose_lies_where_it_was(tmp_path, source):
     values = np.random.default_rng(0).random(BIG)
-    path = write_rtdose(tmp_path / "dose.dcm", values, affine_of(), source)
+    path = write_rtdose(tmp_path / "dose.dcm", values, affine_of(), read_source(source))
     image = sitk.ReadImage(str(path))
     scaling = float(pydicom.dcmread(path).DoseGridScaling)
     for index in ([0, 0, 0], [47, 3, 9], [20, 39, 4]):
@@ -206,14 +208,14 @@ def _tilt(points: np.ndarray) -> np.ndarray:
     ],
 )
 def test_contours_off_their_planes_are_refused(tmp_path, source, change_points, match):
-    path = write_rtstruct(tmp_path / "x.dcm", {"core": shell()}, affine_of(), source)
+    path = write_rtstruct(tmp_path / "x.dcm", {"core": shell()}, affine_of(), read_source(source))
     edited(path, lambda dataset: _move(dataset, change_points))
     with pytest.raises(InputError, match=match):
         read_rtstruct(path, affine_of(), BIG)
 
 
 def test_broken_structure_sets_are_refused(tmp_path, source):
-    path = write_rtstruct(tmp_path / "x.dcm", {"a": shell(), "b": shell()}, affine_of(), source)
+    path = write_rtstruct(tmp_path / "x.dcm", {"a": shell(), "b": shell()}, affine_of(), read_source(source))
     with pytest.raises(InputError, match=r"x\.dcm is no DICOM SEG"):
         read_seg(path, affine_of(), BIG)
     edited(path, lambda dataset: setattr(dataset.StructureSetROISequence[1], "ROIName", "a"))
@@ -228,7 +230,7 @@ def test_broken_structure_sets_are_refused(tmp_path, source):
 
 
 def test_broken_segmentations_are_refused(tmp_path, source):
-    path = write_seg(tmp_path / "x.dcm", {"a": shell()}, affine_of(), source)
+    path = write_seg(tmp_path / "x.dcm", {"a": shell()}, affine_of(), read_source(source))
     with pytest.raises(InputError, match=r"x\.dcm is no RTSTRUCT"):
         read_rtstruct(path, affine_of(), BIG)
     content = path.read_bytes()
@@ -244,4 +246,4 @@ def test_source_needs_no_pixels_that_can_be_read(tmp_path, source):
     """Only the geometry of the source is used: its pixels may be compressed in any way."""
     for path in source.iterdir():
         edited(path, lambda dataset: setattr(dataset, "PixelData", encapsulate([b"\0" * 8]) + b"\0" * BIG[0] * BIG[1]))
-    assert write_rtdose(tmp_path / "x.dcm", np.ones(BIG), affine_of(), source).is_file()
+    assert write_rtdose(tmp_path / "x.dcm", np.ones(BIG), affine_of(), read_source(source)).is_file()

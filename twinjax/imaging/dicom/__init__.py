@@ -14,4 +14,6 @@ from twinjax.imaging.dicom.rules import load_rules as load_rules
 from twinjax.imaging.dicom.seg import read_seg as read_seg
 from twinjax.imaging.dicom.seg import write_seg as write_seg
 from twinjax.imaging.dicom.series import is_dicom_folder as is_dicom_folder
+from twinjax.imaging.dicom.source import Source as Source
+from twinjax.imaging.dicom.source import read_source as read_source
 from twinjax.imaging.dicom.suv import body_weight_suv_factor as body_weight_suv_factor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from twinjax.core.errors import InputError
+from twinjax.core.errors import InputError, TwinjaxError
 from twinjax.imaging.dicom.dependency import require
 
 # All that is read of a header. Of these PatientID and the UIDs are compared with each other, and dates subtracted;
@@ -103,26 +103,35 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def read_dataset(path: Any, file: str, **options: Any) -> Any:
-    """`pydicom.dcmread` of a path or an open file, with one `InputError` that quotes nothing of the header."""
-    pydicom = require("pydicom")
+@contextmanager
+def refused_as(message: str) -> Iterator[None]:
+    """Whatever a reader raises over a damaged file is one `InputError` with this message.
+
+    Everything, and without the cause: readers raise what they like, and quote values of the header in it. Errors of
+    twinjax itself pass.
+    """
     try:
         with quiet():
-            return pydicom.dcmread(path, **options)
+            yield
+    except TwinjaxError:
+        raise
     except Exception:
-        # No `from error`: the cause may quote values of the header.
-        raise InputError(f"{file} is corrupt or truncated; export or download it again") from None
+        raise InputError(message) from None
+
+
+def read_dataset(path: Any, file: str, **options: Any) -> Any:
+    """`pydicom.dcmread` of a path or an open file; `InputError` for a file that is broken."""
+    pydicom = require("pydicom")
+    with refused_as(f"{file} is corrupt or truncated; export or download it again"):
+        return pydicom.dcmread(path, **options)
 
 
 def read_instance(path: Path, file: str) -> Instance | None:
     """Read the header of one DICOM file; None for a DICOMDIR. Raises `InputError` for a file that is broken."""
     filereader = require("pydicom.filereader")
-    try:
-        with quiet():
-            meta = filereader.read_file_meta_info(path)
-            syntax, kind = str(meta.get("TransferSyntaxUID", "")), str(meta.get("MediaStorageSOPClassUID", ""))
-    except Exception:
-        raise InputError(f"{file} is corrupt or truncated; export or download it again") from None
+    with refused_as(f"{file} is corrupt or truncated; export or download it again"):
+        meta = filereader.read_file_meta_info(path)
+        syntax, kind = str(meta.get("TransferSyntaxUID", "")), str(meta.get("MediaStorageSOPClassUID", ""))
     if kind == DIRECTORY:
         return None
     if syntax == DEFLATED:
@@ -150,9 +159,9 @@ def _values(dataset: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
     values = {}
     for keyword in keywords:
         try:
-            with quiet():
+            with refused_as(keyword):
                 value = dataset.get(keyword) if dataset is not None else None
-        except Exception:
+        except InputError:
             # Malformed counts as missing: whoever needs the value says so.
             continue
         if value not in (None, "") and value != []:

@@ -6,11 +6,12 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.dicom.dependency import require
-from twinjax.imaging.dicom.instance import UNCOMPRESSED, Instance
+from twinjax.imaging.dicom.instance import UNCOMPRESSED, Instance, refused_as
 from twinjax.imaging.dicom.rules import SeriesRule
 from twinjax.imaging.dicom.series import Series
 from twinjax.imaging.dicom.stack import Stack
 from twinjax.imaging.dicom.suv import suv_factor
+from twinjax.imaging.features.cellularity import LARGEST_ADC
 
 # What GDCM inside SimpleITK decodes: JPEG baseline, extended and lossless, JPEG-LS, JPEG 2000, RLE.
 DECODABLE = (
@@ -29,8 +30,6 @@ DIFFUSION_UNITS = {
     "µm2/s": 1e-6,
     "μm2/s": 1e-6,
 }
-# In mm²/s no tissue is above free water at body temperature, 3e-3.
-LARGEST_ADC = 0.1
 
 
 def check_pixels(series: Series) -> None:
@@ -77,10 +76,9 @@ def _read_pixels(instance: Instance, real_world: bool) -> np.ndarray:
     # GDCM prints what it finds odd in a header, names included.
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        image = sitk.ReadImage(str(instance.path), sitk.sitkFloat32, "GDCMImageIO")
-        pixels = sitk.GetArrayFromImage(image).reshape(-1, image.GetSize()[0])
-    except Exception:
-        raise InputError(f"{instance.file}: its pixels are corrupt or truncated; export or download it again") from None
+        with refused_as(f"{instance.file}: its pixels are corrupt or truncated; export or download it again"):
+            image = sitk.ReadImage(str(instance.path), sitk.sitkFloat32, "GDCMImageIO")
+            pixels = sitk.GetArrayFromImage(image).reshape(-1, image.GetSize()[0])
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     if real_world:

@@ -7,7 +7,7 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.imaging.dicom.dependency import require
 from twinjax.imaging.dicom.instance import quiet
-from twinjax.imaging.dicom.source import read_source, reference
+from twinjax.imaging.dicom.source import Source, reference
 from twinjax.imaging.dicom.stack import LPS_TO_RAS
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
@@ -18,9 +18,8 @@ def write_rtdose(
     path: str | Path,
     values: np.ndarray,
     affine: np.ndarray,
-    source_folder: str | Path,
+    source: Source,
     *,
-    series_number: int | None = None,
     units: str = "GY",
     description: str = "Dose map",
 ) -> Path:
@@ -31,14 +30,13 @@ def write_rtdose(
 
     Values are averaged or interpolated from the grid `affine` (voxel index to RAS mm) to the slices of the source and
     stored as 32-bit integers times DoseGridScaling (DICOM PS3.3 C.8.8.3), so they err by half of that at most.
-    Raises `InputError` as `read_source` does, and for negative, infinite or NaN values and other units.
+    `source` comes from `read_source`. Raises `InputError` for negative, infinite or NaN values and other units.
     """
     if units not in ("GY", "RELATIVE"):
         raise InputError(f"units must be GY or RELATIVE, got '{units}'")
     values = np.asarray(values)
     if not np.isfinite(values).all() or (values < 0).any():
         raise InputError("values: an RTDOSE has no negative, infinite or NaN values; replace them, for example by 0")
-    source = read_source(source_folder, series_number)
     dose = source.on_grid(values, affine, "values", order=1).astype(float)
     # As it will be written: a decimal string of 16 characters, rounded up so that the largest value fits.
     scaling = f"{max(float(dose.max()), 1e-6) / LARGEST * (1 + 1e-9):.9e}"

@@ -9,9 +9,9 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.domain import resample
 from twinjax.imaging.dicom.dependency import require
-from twinjax.imaging.dicom.instance import quiet, read_dataset
+from twinjax.imaging.dicom.instance import quiet, read_dataset, refused_as
 from twinjax.imaging.dicom.polygon import fill, outlines
-from twinjax.imaging.dicom.source import SOFTWARE, Source, read_source, reference
+from twinjax.imaging.dicom.source import SOFTWARE, Source, reference
 from twinjax.imaging.dicom.stack import LPS_TO_RAS
 from twinjax.imaging.nifti import MAX_VOXELS
 
@@ -47,23 +47,18 @@ def read_rtstruct(
     dataset = read_dataset(path, file)
     if str(dataset.get("Modality", "")) != "RTSTRUCT":
         raise InputError(f"{file} is no RTSTRUCT; give a file of modality RTSTRUCT")
-    try:
-        with quiet():
-            regions = _contours(dataset)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
-    except Exception:
-        raise InputError(f"{file} is corrupt or incomplete; export it again") from None
+    with refused_as(f"{file} is corrupt or incomplete; export it again"):
+        regions = _contours(dataset, file)
     return {
         name: _mask(contours, affine, shape, f"{file}: '{name}'") for name, contours in regions.items() if wanted(name)
     }
 
 
-def _contours(dataset: Any) -> dict[str, list[np.ndarray]]:
+def _contours(dataset: Any, file: str) -> dict[str, list[np.ndarray]]:
     """Name to contours (N, 3), RAS mm."""
     names = {int(item.ROINumber): str(item.ROIName).strip() for item in dataset.StructureSetROISequence}
     if len(set(names.values())) < len(names):
-        raise InputError("two regions have one name; rename one")
+        raise InputError(f"{file}: two regions have one name; rename one")
     regions: dict[str, list[np.ndarray]] = {}
     for item in dataset.get("ROIContourSequence", []):
         for contour in item.get("ContourSequence", []):
@@ -158,14 +153,7 @@ def _frame(
     return frame, (int(size[0]), int(size[1]))
 
 
-def write_rtstruct(
-    path: str | Path,
-    masks: Mapping[str, np.ndarray],
-    affine: np.ndarray,
-    source_folder: str | Path,
-    *,
-    series_number: int | None = None,
-) -> Path:
+def write_rtstruct(path: str | Path, masks: Mapping[str, np.ndarray], affine: np.ndarray, source: Source) -> Path:
     """Write named masks as an RTSTRUCT, with polygons on the slices of a source series.
 
     **The file carries the patient's name, number and dates, copied from the source: planning systems need them. It
@@ -174,7 +162,6 @@ def write_rtstruct(
     Holes are joined to their outline by a channel of no width, which every reader fills alike. Arguments and errors
     as in `write_seg`.
     """
-    source = read_source(source_folder, series_number)
     regions = source.masks_on_grid(masks, affine)
     sequence, pydicom = require("pydicom.sequence").Sequence, require("pydicom")
 

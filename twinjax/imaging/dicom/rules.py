@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from twinjax.core.config import instantiate, load_named
 from twinjax.core.errors import InputError
@@ -154,15 +155,17 @@ class DicomRules:
 
 
 def load_rules(rules: DicomRules | str | Path | None = None) -> DicomRules:
-    """The rules of a name in `conf/dicom` (None: `default`) or of a YAML file of the user's (a path)."""
+    """The rules of a name in `conf/dicom` (None: `default`) or of a YAML file of the user's (a path, or text that ends
+    in .yaml or .yml)."""
     if isinstance(rules, DicomRules):
         return rules
-    if isinstance(rules, Path):
+    if isinstance(rules, Path) or str(rules).endswith((".yaml", ".yml")):
+        path = Path(str(rules))
         try:
-            node = OmegaConf.load(rules)
-        except Exception as error:
-            raise InputError(f"{rules.name} is no YAML file that can be read; check the path and the file") from error
-        loaded = instantiate(node, where=rules.name)
+            node = OmegaConf.load(path)
+        except (OSError, ValueError, YAMLError) as error:
+            raise InputError(f"{path.name} is no YAML file that can be read; check the path and the file") from error
+        loaded = instantiate(node, where=path.name)
     else:
         loaded = load_named("dicom", rules or "default")
     if not isinstance(loaded, DicomRules):

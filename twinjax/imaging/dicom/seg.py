@@ -8,8 +8,8 @@ import numpy as np
 from twinjax.core.errors import InputError
 from twinjax.domain import resample
 from twinjax.imaging.dicom.dependency import require
-from twinjax.imaging.dicom.instance import quiet, read_instance
-from twinjax.imaging.dicom.source import SOFTWARE, UTF_8, read_source
+from twinjax.imaging.dicom.instance import quiet, read_instance, refused_as
+from twinjax.imaging.dicom.source import SOFTWARE, UTF_8, Source
 from twinjax.imaging.dicom.stack import LPS_TO_RAS
 from twinjax.imaging.nifti import MAX_VOXELS
 
@@ -38,42 +38,32 @@ def read_seg(
         raise InputError(f"{file} claims {voxels:.0f} voxels, the limit is {MAX_VOXELS}; export it in parts")
     highdicom = require("highdicom")
     masks: dict[str, np.ndarray] = {}
-    try:
-        with quiet():
-            seg = highdicom.seg.segread(path)
-            for number in seg.segment_numbers:
-                label = str(seg.get_segment_description(number).segment_label)
-                if not wanted(label):
-                    continue
-                volume = seg.get_volume(segment_numbers=[number])
-                # highdicom counts (slice, row, column, segment).
-                array = np.asarray(volume.array)[..., 0].transpose(2, 1, 0) >= 0.5
-                grid = LPS_TO_RAS @ np.asarray(volume.affine)[:, [2, 1, 0, 3]]
-                mask = resample(array, grid, affine, shape, order=0).astype(bool)
-                masks[label] = masks.get(label, False) | mask
-    except Exception:
-        raise InputError(f"{file} is corrupt, truncated or of no regular grid; export it again") from None
+    with refused_as(f"{file} is corrupt, truncated or of no regular grid; export it again"):
+        seg = highdicom.seg.segread(path)
+        for number in seg.segment_numbers:
+            label = str(seg.get_segment_description(number).segment_label)
+            if not wanted(label):
+                continue
+            volume = seg.get_volume(segment_numbers=[number])
+            # highdicom counts (slice, row, column, segment).
+            array = np.asarray(volume.array)[..., 0].transpose(2, 1, 0) >= 0.5
+            grid = LPS_TO_RAS @ np.asarray(volume.affine)[:, [2, 1, 0, 3]]
+            mask = resample(array, grid, affine, shape, order=0).astype(bool)
+            masks[label] = masks.get(label, False) | mask
     return masks
 
 
-def write_seg(
-    path: str | Path,
-    masks: Mapping[str, np.ndarray],
-    affine: np.ndarray,
-    source_folder: str | Path,
-    *,
-    series_number: int | None = None,
-) -> Path:
+def write_seg(path: str | Path, masks: Mapping[str, np.ndarray], affine: np.ndarray, source: Source) -> Path:
     """Write named masks as a binary DICOM SEG on the slices of a source series.
 
     **The file carries the patient's name, number and dates, copied from the source: planning systems need them. It
     is no anonymous file.**
 
     **Arguments:** `masks`, name of the region to (X, Y, Z) bool; `affine` (4, 4) of their grid, voxel index to RAS
-    mm, from which the nearest voxel is taken; `source_folder` with the source series, of `series_number` where the
-    folder has several. Raises `InputError` as `read_source` does, and for masks that are empty or of unlike shapes.
+    mm, from which the nearest voxel is taken; `source`, from `read_source`. Raises `InputError` for masks that are
+    empty or of unlike shapes.
     """
-    highdicom, source = require("highdicom"), read_source(source_folder, series_number)
+    highdicom = require("highdicom")
     codes = require("pydicom.sr.codedict").codes
     regions = source.masks_on_grid(masks, affine)
     descriptions = [

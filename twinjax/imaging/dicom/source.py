@@ -28,12 +28,14 @@ IDENTITY = (
 @dataclass(frozen=True, eq=False)
 class Source:
     """**Fields:** `datasets`, the headers of the slices in the order of the grid; `affine` (4, 4), voxel index to
-    RAS mm; `shape` (X, Y, Z); `free_number`, a series number that the folder does not have."""
+    RAS mm; `shape` (X, Y, Z); `free_number`, a series number that the folder does not have; `day` since the first study
+    of the folder, None without a date."""
 
     datasets: tuple[Any, ...]
     affine: np.ndarray
     shape: tuple[int, int, int]
     free_number: int
+    day: int | None
 
     def on_grid(self, array: np.ndarray, affine: np.ndarray, name: str, order: int) -> np.ndarray:
         """An (X, Y, Z) array on the grid of the source; `InputError` for another number of axes."""
@@ -94,7 +96,9 @@ def read_source(source_folder: str | Path, series_number: int | None = None) -> 
             if keyword not in dataset:
                 setattr(dataset, keyword, "")
     free_number = 1 + max(group.number for group in everything)
-    return Source(tuple(slices), stack.affine, stack.shape, free_number)
+    dates = [group.date for group in everything if group.date is not None]
+    day = None if series.date is None else (series.date - min(dates)).days
+    return Source(tuple(slices), stack.affine, stack.shape, free_number, day)
 
 
 def _only(candidates: list[Series], series_number: int | None) -> Series:

@@ -7,6 +7,8 @@ from twinjax.imaging.features.size import voxels_of
 
 # Free water at body temperature, mm²/s.
 ADC_WATER = 3.0e-3
+# No tissue is far above it: an image beyond is in other units (µm²/s are a million times larger), mm²/s.
+LARGEST_ADC = 0.1
 
 
 def cellularity_from_adc(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -180,17 +181,18 @@ class NetworkDescription:
 def _read_weights(path: Path) -> tuple[dict, NetworkDescription | None]:
     """The state dict, and the description that it was saved with, if any."""
     import torch
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
 
     try:
         if path.suffix != ".safetensors":
             # weights_only: an ordinary torch file is a program, and would run.
             return torch.load(path, map_location="cpu", weights_only=True), None
+        state = load_file(path)
         with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             text = (file.metadata() or {}).get("description")
-            saved = None if text is None else json.loads(text)
-    except Exception as error:
+        saved = None if text is None else json.loads(text)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
         raise InputError(f"{path.name} is no plain weights file; save the state dict as .safetensors") from error
     return state, None if saved is None else NetworkDescription.create(saved, f"header of {path.name}")
 
