@@ -6,8 +6,9 @@
 For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
 measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
 `conf/model/<model>.yaml`, by the Laplace approximation unless `--calibrator` names another of conf/calibrator. Prints
-one row a model and writes one line a patient to `<output>/<model>_<calibrator>.csv`; patients that are there are
-not done again. All synthetic.
+one row a model and writes one line a patient to `<output>/<model>_<calibrator>.csv`, and one line a parameter of each
+patient to `..._parameters.csv` (`recovery.py` makes a table of those); patients that are there are not done again. All
+synthetic.
 
 A model without space is drawn from the whole prior: 90 % intervals must then hold 90 % of the truth. A spatial patient
 has the organ, tumour and noise of `conf/patient/virtual_<model>.yaml`; each parameter that lives in the model or the
@@ -17,6 +18,7 @@ organ. Its truth is solved on another grid than the fit's, so that errors of the
 
 import argparse
 import csv
+import os
 import sys
 import time
 from dataclasses import replace
@@ -47,6 +49,8 @@ SPATIAL_SPREAD = 0.3
 SPATIAL_DRAWS = 40
 # Draws whose tumour leaves this range of its size at the start, within the schedule, are no patients: drawn again.
 SMALLEST_RATIO, LARGEST_RATIO = 1e-4, 1e4
+# Parameters of the priors that are the size at the start, relative to its measurement.
+RATIOS = ("initial_size", "initial_ratio")
 COLUMNS = (
     "model",
     "patients",
@@ -60,70 +64,91 @@ COLUMNS = (
 )
 
 
-def lumped(config, number: int) -> dict:
-    """One virtual patient of a model without space: errors and coverage."""
-    settings, model = settings_of(config), model_of(config, None)
-    parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
-    described, prior = drawn(instantiate(config.patient, where="patient"), parts["prior"], number)
+class Parts:
+    """What the configuration names, made once: patients that share it share the compiled programs."""
+
+    def __init__(self, config):
+        self.config, self.settings = config, settings_of(config)
+        self.prior, self.calibrator, self.solver, self.patient = (
+            instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver", "patient")
+        )
+
+
+def lumped(parts: Parts, number: int) -> tuple[dict, list[dict]]:
+    """One virtual patient of a model without space: errors and coverage, and its parameters."""
+    settings, model = parts.settings, model_of(parts.config, None)
+    described, prior = drawn(parts.patient, parts.prior, number)
     patient = described.generate()
     last_day = settings.last_calibrated_day(patient.days.tolist())
-    problem = course_problem(patient.until(last_day), model, prior, solver=parts["solver"])
-    posterior = parts["calibrator"].fit(problem, key=jax.random.key(number))
+    problem = course_problem(patient.until(last_day), model, prior, solver=parts.solver)
+    posterior = parts.calibrator.fit(problem, key=jax.random.key(number))
     twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
     days = patient.days[patient.days >= problem.start].tolist()
     prediction = twin.predict(days[-1], days, regimen=patient.regimen, draws=settings.draws)
     assert isinstance(prediction, CourseForecast)
     held = [score for score in course_scores(patient, prediction, last_day) if score["held_out"]]
-    intervals = posterior.credible_interval(0.9)
-    inside = [intervals[name][0] <= described.truth[name] <= intervals[name][1] for name in posterior.names]
+    parameters = recovered(number, posterior, true_parameters(described, patient))
     return {
         "patient": number,
         "converged": posterior.diagnostics["converged"],
         "measurements": len(held),
         "measurements_covered": sum(score["in_interval"] for score in held),
-        "parameters": len(inside),
-        "parameters_covered": sum(inside),
+        "parameters": len(parameters),
+        "parameters_covered": sum(parameter["covered"] for parameter in parameters),
         "median_error_percent": median_error(held, "predicted"),
         "last_value_error_percent": median_error(held, "last_value"),
-    }
+    }, parameters
 
 
-def spatial(config, number: int) -> dict:
-    """One virtual patient with scans: overlap, errors and coverage at the held-out visits."""
-    settings = settings_of(config)
-    parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
-    patient = organ_drawn(instantiate(config.patient, where="patient"), parts["prior"], number).generate()
+def recovered(number: int, posterior, truth) -> list[dict]:
+    """Of every parameter whose truth is known: the posterior's median and 90 % interval, and the truth."""
+    return [
+        {
+            "patient": number,
+            "parameter": row["parameter"],
+            "truth": truth[row["parameter"]],
+            **{key: row[key] for key in ("median", "lower", "upper", "contraction")},
+            "covered": int(row["lower"] <= truth[row["parameter"]] <= row["upper"]),
+        }
+        for row in posterior.rows(0.9)
+        if row["parameter"] in truth
+    ]
+
+
+def spatial(parts: Parts, number: int) -> tuple[dict, list[dict]]:
+    """One virtual patient with scans: overlap, errors and coverage at the held-out visits, and its parameters."""
+    settings = parts.settings
+    patient = organ_drawn(parts.patient, parts.prior, number).generate()
     last_day = settings.last_calibrated_day(patient.days.tolist())
 
     def problem(model):
         options = {"margin_mm": settings.margin_mm, "correlation_length_mm": settings.correlation_length_mm}
-        steps = {"solver": parts["solver"], "max_step": settings.max_step}
-        return longitudinal_problem(patient.until(last_day), model, parts["prior"], **options, **steps)
+        steps = {"solver": parts.solver, "max_step": settings.max_step}
+        return longitudinal_problem(patient.until(last_day), model, parts.prior, **options, **steps)
 
-    model = model_of(config, patient.brain_mask)
+    model = model_of(parts.config, patient.brain_mask)
     coarse, fine = coarse_and_fine(problem, model, settings.resolution_mm)
-    posterior = parts["calibrator"].fit(coarse, key=jax.random.key(number)).attach(fine)
+    posterior = parts.calibrator.fit(coarse, key=jax.random.key(number)).attach(fine)
     twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
     days = patient.days[patient.days > 0].tolist()
     prediction = twin.predict(days[-1], days, regimen=patient.regimen, draws=SPATIAL_DRAWS)
     assert isinstance(prediction, Forecast)
     held = [s for s in forecast_scores(patient, prediction, posterior, last_day) if s["held_out"]]
     true = [score for score in held if score["reference"] == "truth"]
-    intervals, truth = posterior.credible_interval(0.9), patient.truth.parameters
-    inside = [intervals[name][0] <= truth[name] <= intervals[name][1] for name in posterior.names if name in truth]
+    parameters = recovered(number, posterior, patient.truth.parameters)
     covered = [score[f"{region}_in_interval"] for score in true for region in REGIONS]
     return {
         "patient": number,
         "converged": posterior.diagnostics["converged"],
         "measurements": len(covered),
         "measurements_covered": sum(covered),
-        "parameters": len(inside),
-        "parameters_covered": sum(inside),
+        "parameters": len(parameters),
+        "parameters_covered": sum(parameter["covered"] for parameter in parameters),
         "median_error_percent": 100 * float(np.nanmedian([abs(s["whole_tumor_volume_error"]) for s in true])),
         "last_value_error_percent": last_volume_error(patient, last_day, true),
         "dice": float(np.mean([score["whole_tumor_dice"] for score in true])),
         "center_distance_mm": float(np.nanmax([score["whole_tumor_center_distance_mm"] for score in true])),
-    }
+    }, parameters
 
 
 def last_volume_error(patient, last_day: float, scores) -> float:
@@ -161,6 +186,13 @@ def median_error(scores, key: str) -> float:
     return float(np.median([100 * abs(score[key] / score["measured"] - 1) for score in known]))
 
 
+def true_parameters(described: VirtualCourse, patient) -> dict[str, float]:
+    """By name; of the size at the start the ratio to what was measured, which is what a fit knows."""
+    measured = patient.measurements[described.model.size_quantity][1][0]
+    true = described.true_quantities(described.visit_days[:1])[described.model.size_quantity][0]
+    return {n: true / measured if n in RATIOS else value for n, value in described.truth.items()}
+
+
 def drawn(described: VirtualCourse, prior, number: int):
     """The patient with parameters, size and noise of its own, and the prior that it was drawn from."""
     start = InitialSize(described.size)
@@ -190,17 +222,33 @@ def run(name: str, patients: int, calibrator: str, folder: Path) -> list[dict]:
         config = compose(
             "config", [f"calibrator={calibrator}", f"model={model}", *([f"patient={patient}"] if patient else [])]
         )
-    without_space = isinstance(instantiate(config.patient, where="patient"), VirtualCourse)
-    path = folder / f"{name.replace(':', '_')}_{calibrator}.csv"
-    rows = list(csv.DictReader(path.open())) if path.is_file() else []
+    parts = Parts(config)
+    one = lumped if isinstance(parts.patient, VirtualCourse) else spatial
+    stem = f"{name.replace(':', '_')}_{calibrator}"
+    path, parameters_path = folder / f"{stem}.csv", folder / f"{stem}_parameters.csv"
+    rows, parameters = read(path), read(parameters_path)
     done = {int(row["patient"]) for row in rows}
     for number in tqdm([n for n in range(patients) if n not in done], desc=name):
-        rows.append(lumped(config, number) if without_space else spatial(config, number))
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+        row, recovered_ = one(parts, number)
+        rows.append(row)
+        # A run that was ended between the two files has parameters of a patient that will be done again.
+        parameters = [p for p in parameters if int(p["patient"]) != number] + recovered_
+        write(parameters_path, parameters)
+        write(path, rows)
     return rows
+
+
+def read(path: Path) -> list[dict]:
+    return list(csv.DictReader(path.open())) if path.is_file() else []
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
 
 
 def summary(name: str, rows: list[dict]) -> str:

@@ -29,7 +29,8 @@ def course_problem(
     """All measurements of `patient` as data for `model`; give `patient.until(day)` to hold later ones out.
 
     The model starts on the first day on which its `size_quantity` was measured, with that size times
-    `initial.ratio`. Measurements before that day, and quantities that the model does not predict, are left out.
+    `initial.ratio`, whose prior is the scatter of that one measurement: it is the start, and not a datum besides, or it
+    would count twice. Measurements before that day, and quantities that the model does not predict, are left out.
     `noise`: quantity to the deviation of its logarithm, in place of that of `QuantityObservation`.
 
     Raises `InputError` where the size was measured fewer than two times, or is zero at the start.
@@ -51,7 +52,7 @@ def course_problem(
         Datum(day, name, observations[name].transform(value))
         for name in used
         for day, value in zip(*patient.measurements[name], strict=True)
-        if day >= days[0]
+        if day > days[0] or (day == days[0] and name != size)
     ]
     prior, forecast_prior = applicable(prior, patient.regimen, observations)
     log.info("  %d measurements, %d unknowns", len(data), len(prior.names))
