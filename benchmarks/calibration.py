@@ -50,7 +50,7 @@ def rows() -> list[Row]:
             case.regimen(truth),
             DensityField(case.state0(grid)),
             # The data have no noise; with more than this the prior would pull the mode away from the truth.
-            {"density": CellDensityObservation(grid, noise_std=0.01)},
+            {"density": CellDensityObservation(noise_std=0.01)},
             [Datum(day, "density", u.ravel()[index], index) for day, u in zip(VISITS, observed, strict=True)],
             prior,
             max_step=MAX_STEP_DAYS,

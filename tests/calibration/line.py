@@ -47,8 +47,8 @@ def problem(prior=None, *, data=None, regimen=None, model=None, noise_std=NOISE,
     if data is None:
         data = [Datum(day, "density", u, np.arange(N)) for day, u in zip(DAYS, DENSITIES, strict=True)]
     observations = {
-        "density": CellDensityObservation(DOMAIN, noise_std=noise_std, correlation_length_mm=1.0),
-        "core": SegmentationObservation(DOMAIN, 0.6, noise_std=0.2, correlation_length_mm=2.0),
+        "density": CellDensityObservation(noise_std=noise_std, discrepancy_std=0.0, correlation_length_mm=1.0),
+        "core": SegmentationObservation(DOMAIN, 0.6, correlation_length_mm=2.0),
     }
     return InverseProblem(
         FisherKPP(DOMAIN) if model is None else model,

@@ -36,7 +36,7 @@ def linear_problem(noise_std=0.1, offset=0.0):
             "scale": {"distribution": ("normal", 0.8, 0.4), "where": "observation.pet.scale"},
         }
     )
-    pet = PETObservation(line.DOMAIN, noise_std=noise_std, correlation_length_mm=1.0)
+    pet = PETObservation(noise_std=noise_std, discrepancy_std=0.0, correlation_length_mm=1.0)
     model, start = FisherKPP(line.DOMAIN), DensityField(jnp.asarray(line.START))
     problem = InverseProblem(model, Regimen(), start, {"pet": pet}, [Datum(0.0, "pet", uptake, index)], prior)
     # In z the prediction is 0.2 + 0.3 z0 + (0.8 + 0.4 z1) u.

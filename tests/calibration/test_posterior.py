@@ -152,24 +152,29 @@ def test_other_files_are_refused(posterior, tmp_path):
         Posterior.load(path)
 
 
-def test_attaching_hands_over_the_noise(posterior, problem):
+def test_attaching_hands_over_every_noise_level(posterior, problem):
+    noise = {"density": {"noise_std": 0.31, "discrepancy_std": 0.2}, "core": {"softness": 0.07}}
     louder = Posterior(
         posterior.samples,
         posterior.z,
         posterior.mode,
         posterior.z_map,
         posterior.units,
-        {**posterior.diagnostics, "noise": {"density": 0.31, "core": 0.7}},
+        {
+            **posterior.diagnostics,
+            "noise": {"density": {"noise_std": 0.31, "discrepancy_std": 0.2}, "core": {"softness": 0.07}},
+        },
     )
     attached = louder.attach(problem).problem
-    assert float(attached.tumor.observation["density"].noise_std) == pytest.approx(0.31)
-    assert float(attached.tumor.observation["core"].noise_std) == pytest.approx(0.7)
+    assert attached.noise == noise
     assert float(problem.tumor.observation["density"].noise_std) == pytest.approx(line.NOISE)
 
 
 def test_another_problem_cannot_be_attached(posterior):
     with pytest.raises(InputError, match="the problem's parameters .*'diffusivity'.* are not the posterior's"):
         posterior.attach(line.problem())
-    other = Posterior(**{**vars(posterior), "diagnostics": {**posterior.diagnostics, "noise": {"pet": 0.1}}})
+    other = Posterior(
+        **{**vars(posterior), "diagnostics": {**posterior.diagnostics, "noise": {"pet": {"noise_std": 0.1}}}}
+    )
     with pytest.raises(InputError, match="observations density, core.*fitted to pet"):
         other.attach(posterior.problem)

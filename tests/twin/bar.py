@@ -39,7 +39,7 @@ FORECAST_PRIOR = Prior(
 def problem(*, forecast_prior: Prior | None = None) -> InverseProblem:
     everywhere = np.arange(DOMAIN.mask.size)
     observations = {
-        "cell_density": CellDensityObservation(DOMAIN),
+        "cell_density": CellDensityObservation(),
         "core": SegmentationObservation(DOMAIN, 0.6),
         "whole_tumor": SegmentationObservation(DOMAIN, 0.3),
     }

@@ -26,6 +26,8 @@ FIRST_DAMPING, NEAR_DAMPING, LEAST_LEFT = 1e-3, 1e-6, 0.1
 LONGEST_STEP = 2.0
 # A mode this near, in posterior deviations, will do for what is built on it.
 NEAR_ENOUGH = 0.1
+# Curvature, in that of the prior, below which no datum depends on a parameter.
+UNSEEN = 1e-10
 # A step that changes z by less, or a cost by less of itself, is lost in the rounding of a single-precision solve.
 RESOLUTION, ROUNDING = 1e-7, 1e-7
 
@@ -36,7 +38,7 @@ class Mode:
 
     **Fields:** `z` (n,), `covariance` (n, n) of the Laplace approximation, the inverse of the Gauss-Newton
     Hessian JᵀJ (which holds the prior's identity, so that it is never singular); `cost` half the sum of squares;
-    `gradient` (n,) at `z`; `steps`; `converged`.
+    `gradient` (n,) at `z`; `steps`; `converged`; `unseen`, names of the parameters that no datum depends on.
     """
 
     z: Float[np.ndarray, " n"]
@@ -45,11 +47,18 @@ class Mode:
     gradient: Float[np.ndarray, " n"]
     steps: int
     converged: bool
+    unseen: tuple[str, ...] = ()
 
     @property
     def doubts(self) -> list[str]:
         """What speaks against a posterior that is built on this mode, in plain words."""
-        return [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
+        doubts = [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
+        if self.unseen:
+            doubts.append(
+                f"no datum depends on {', '.join(self.unseen)}, whose posterior is the prior: leave it out of the "
+                "prior, or give data that show it"
+            )
+        return doubts
 
 
 class LevenbergMarquardt(AbstractCalibrator):
@@ -61,8 +70,8 @@ class LevenbergMarquardt(AbstractCalibrator):
 
     **Fields:** `max_steps`; `tolerance`: how near to the mode, in posterior deviations; `starts`, of which the first is
     the prior median and the others prior draws shrunk by half; `draws`, rounded up to an even number;
-    `estimate_noise`: fit, raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit
-    again.
+    `estimate_noise`: fit, take the noise levels that are likeliest there (`InverseProblem.with_noise_from_residuals`),
+    fit again.
     """
 
     max_steps: int = 40
@@ -103,7 +112,7 @@ class LevenbergMarquardt(AbstractCalibrator):
         modes = [_descend(problem, z, self.tolerance, self.max_steps, first) for z in starts]
         if np.isinf(modes[0].cost):
             where = "at the prior median: check the priors" if start is None else "at the start: check it"
-            raise InputError(f"the forward solve fails {where} and the initial tumour")
+            raise problem.failure_at(starts[0], where)
         mode = min(modes, key=lambda m: m.cost)
         if self.estimate_noise:
             problem = problem.with_noise_from_residuals(jnp.asarray(mode.z, float))
@@ -141,7 +150,15 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         time.perf_counter() - began,
         "" if converged else " (NOT at a stationary point)",
     )
-    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged)
+    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged, _unseen(problem, hessian))
+
+
+def _unseen(problem: InverseProblem, hessian) -> tuple[str, ...]:
+    """The coordinates of z whose curvature is that of the prior, by the names of their parameters."""
+    names = problem.prior.names
+    if len(names) != problem.dimension:
+        names = tuple(f"coordinate {i} of z" for i in range(problem.dimension))
+    return tuple(name for name, curvature in zip(names, hessian.diagonal(), strict=True) if curvature - 1 < UNSEEN)
 
 
 def _bounded_step(gradient, hessian, damping: float) -> tuple[np.ndarray, float]:

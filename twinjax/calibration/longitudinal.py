@@ -43,10 +43,12 @@ def longitudinal_problem(
     prior: Prior,
     *,
     margin_mm: float = 16.0,
-    correlation_length_mm: float = 6.0,
+    correlation_length_mm: float = 10.0,
     cell_density_noise: float = 0.05,
-    segmentation_noise: float = 0.3,
-    pet_noise: float = 0.15,
+    cell_density_discrepancy: float = 0.05,
+    pet_noise: float = 0.1,
+    pet_discrepancy: float = 0.1,
+    segmentation_softness: float = 0.05,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 1.0,
 ) -> InverseProblem:
@@ -58,6 +60,9 @@ def longitudinal_problem(
     values, as far as the model predicts them. Parameters of the prior that this patient cannot have (a drug that was
     not given, ADC that was not measured) are left out. Of a model that is `local` only a box of `margin_mm` around all
     visible tumour is solved; `InverseProblem.edge_density` tells whether that was enough.
+
+    `correlation_length_mm` is the edge of the cube within which voxels err together; for the noise levels see
+    docs/likelihood.md.
 
     Raises `InputError` for fewer than two visits, or an empty core at baseline.
     """
@@ -75,13 +80,13 @@ def longitudinal_problem(
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
     correlated = {"correlation_length_mm": correlation_length_mm}
-    segmented = {"noise_std": segmentation_noise} | correlated
+    segmented = {"softness": segmentation_softness} | correlated
     observations: dict[str, AbstractObservation] = {
-        "cell_density": density(domain, noise_std=cell_density_noise, **correlated),
+        "cell_density": density(noise_std=cell_density_noise, discrepancy_std=cell_density_discrepancy, **correlated),
         "core": SegmentationObservation(domain, 0.6, **segmented),
         "whole_tumor": SegmentationObservation(domain, 0.3, **segmented),
         "necrosis": NecrosisObservation(domain, **segmented),
-        "pet": uptake(domain, noise_std=pet_noise, **correlated),
+        "pet": uptake(noise_std=pet_noise, discrepancy_std=pet_discrepancy, **correlated),
     }
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
     near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,8 +55,9 @@ class Posterior:
     - `units`: name to unit.
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
     - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat` (None where draws
-      are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); and what
-      a method adds, such as `divergences` or `pareto_k`.
+      are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); `noise`
+      (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); and what a method adds, such as
+      `divergences` or `pareto_k`.
     """
 
     samples: Mapping[str, np.ndarray]
@@ -93,7 +93,8 @@ class Posterior:
         found = convergence(samples) if effective is None else independent
         diagnostics: dict[str, Any] = {"method": method, **found, **extra}
         diagnostics["contraction"] = {name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)}
-        diagnostics["noise"] = {name: float(o.noise_std) for name, o in problem.tumor.observation.items()}
+        diagnostics["noise"] = problem.noise
+        diagnostics["warnings"] = problem.warnings
         diagnostics["edge_density"] = edge = float(problem.edge_density(jnp.asarray(z_map)))
         doubts = list(doubts)
         if edge > LARGEST_EDGE_DENSITY:
@@ -104,7 +105,8 @@ class Posterior:
         if any(not value >= SMALLEST_EFFECTIVE_DRAWS for value in ess.values()):
             doubts.append(f"only {min(ess.values()):.0f} effective draws (wanted {SMALLEST_EFFECTIVE_DRAWS})")
         diagnostics["converged"] = not doubts
-        diagnostics["verdict"] = "NOT CONVERGED: " + "; ".join(doubts) if doubts else "converged"
+        verdict = "NOT CONVERGED: " + "; ".join(doubts) if doubts else "converged"
+        diagnostics["verdict"] = "; WARNING: ".join([verdict, *problem.warnings])
         return cls(
             samples,
             z,
@@ -137,11 +139,7 @@ class Posterior:
                 f"the problem has the observations {', '.join(problem.tumor.observation)}, "
                 f"the posterior was fitted to {', '.join(noise)}"
             )
-        observation = {
-            name: eqx.tree_at(lambda o: o.noise_std, o, jnp.asarray(noise[name], float))
-            for name, o in problem.tumor.observation.items()
-        }
-        return replace(self, problem=eqx.tree_at(lambda p: p.tumor.observation, problem, observation))
+        return replace(self, problem=problem.with_noise(noise))
 
     def draws(self, count: int, *, seed: int = 0) -> np.ndarray:
         """(count, parameters) whitened draws, spread evenly over all chains; `InputError` for a count below 1."""

@@ -1,5 +1,6 @@
 """`InverseProblem`: one definition of the misfit for every calibration method."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,31 +17,47 @@ from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, edge_density
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
-from twinjax.observation import AbstractObservation
+from twinjax.observation import AbstractObservation, Readings
 from twinjax.simulation import Trajectory, simulate
 from twinjax.treatment import Regimen
+
+log = logging.getLogger("twinjax")
 
 
 class Datum(eqx.Module):
     """What one observation gave on one day.
 
-    **Fields:** `day` (static), `observation` (its name in `Tumor.observation`, static), `values` (n,), `index` (n,)
-    into the flattened prediction, or None where the prediction is a scalar and n = 1.
+    **Fields:** `day` (static), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
+    which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
+    is a scalar and n = 1.
     """
 
-    values: Float[Array, " n"]
+    readings: Readings
     index: Int[Array, " n"] | None
     day: float = eqx.field(static=True)
     observation: str = eqx.field(static=True)
 
-    def __init__(self, day: float, observation: str, values, index=None):
+    def __init__(self, day: float, observation: str, values, index=None, *, side=None):
+        """`side` (n,): -1 of a reading below what could be told, 1 above, 0 of one that was read (None: all were).
+
+        Missing values (NaN) are dropped; `InputError` where none is left, or one is infinite.
+        """
         self.day, self.observation = float(day), observation
-        self.values = jnp.atleast_1d(jnp.asarray(values, float))
-        self.index = None if index is None else jnp.asarray(index)
-        if self.values.size == 0:
-            raise InputError(f"day {day}: no '{observation}' data are left after masking")
-        if not bool(jnp.isfinite(self.values).all()):
-            raise InputError(f"day {day}: the '{observation}' data have NaN or infinite values")
+        values = np.atleast_1d(np.asarray(values, float))
+        known = ~np.isnan(values)
+        if known.any() and not known.all():
+            log.info("  day %g: %d missing '%s' values are left out", day, (~known).sum(), observation)
+        if not known.any():
+            raise InputError(f"day {day:g}: no '{observation}' data are left after masking")
+        if np.isinf(values).any():
+            raise InputError(f"day {day:g}: the '{observation}' data have infinite values")
+        side = None if side is None or not np.any(side) else jnp.asarray(np.atleast_1d(side)[known], int)
+        self.readings = Readings(jnp.asarray(values[known]), side)
+        self.index = None if index is None else jnp.asarray(np.asarray(index)[known])
+
+    @property
+    def values(self) -> Float[Array, " n"]:
+        return self.readings.values
 
     def pick(self, prediction: Array) -> Array:
         """(n,) the predicted values of these data."""
@@ -85,20 +102,27 @@ class InverseProblem(eqx.Module):
         placed = regimen.on(model.domain) if isinstance(model, AbstractSpatialModel) else regimen
         self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
-        self.data = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
+        boxed = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
         self.forecast_prior = prior if forecast_prior is None else forecast_prior
         self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
-        if not self.data:
+        if not boxed:
             raise InputError("there are no data to calibrate to")
-        for datum in self.data:
+        for datum in boxed:
             if datum.observation not in observations:
                 raise InputError(f"there is no observation '{datum.observation}'; known: {', '.join(observations)}")
             if datum.day < start:
                 raise InputError(f"data of day {datum.day:g} lie before the start of the model, day {start:g}")
         if self.forecast_prior.names[: len(prior.names)] != prior.names:
             raise InputError("forecast_prior must begin with the parameters of prior, in their order")
+        self.data = tuple(_prepared(datum, self.tumor) for datum in boxed)
+        set_by: dict[str, str] = {}
         for parameter in prior.parameters:
             for path in parameter.where:
+                if other := set_by.get(path):
+                    raise InputError(
+                        f"prior: {other} and {parameter.name} both set '{path}'; give a parameter one prior"
+                    )
+                set_by[path] = parameter.name
                 if not self.tumor.leaves_at(path):
                     raise InputError(
                         f"prior of {parameter.name}: '{path}' names a treatment or observation that this patient "
@@ -141,8 +165,11 @@ class InverseProblem(eqx.Module):
             adjoint=adjoint,
         )
 
-    def predictions(self, z, *, adjoint=None) -> tuple[list[dist.Normal], Array]:
-        """The distribution of each datum given `z`, and whether the solve succeeded; if not, that of no tumour."""
+    def predictions(self, z, *, adjoint=None) -> tuple[list[Array], Array]:
+        """What each datum is expected to be given `z`, (n,) on the scale of its observation's `predict`.
+
+        And whether the solve succeeded; if not, the predictions are those of no tumour.
+        """
         tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
         position = {day: i for i, day in enumerate(self.days.tolist())}
@@ -150,25 +177,42 @@ class InverseProblem(eqx.Module):
         expected = []
         for datum in self.data:
             state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], states)
-            observation = tumor.observation[datum.observation]
-            expected.append(observation.noise(datum.pick(observation.predict(tumor.model, state))))
+            expected.append(datum.pick(tumor.observation[datum.observation].predict(tumor.model, state)))
         return expected, trajectory.success
 
     def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
-        """Whitened residuals: (data - prediction) / deviation for every datum, then z for the prior.
+        """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.
 
-        Half their sum of squares is the negative log posterior up to a constant, as long as no noise level is
-        among the parameters. A failed solve gives NaN, which optimisers take as a step to refuse.
+        Half their sum of squares is the negative log posterior up to a constant. For each datum with a noise level
+        among the parameters one residual more keeps that so: it stands for the log likelihood's normalisation. A
+        failed solve gives NaN, which optimisers take as a step to refuse.
         """
         expected, success = self.predictions(z, adjoint=adjoint)
-        parts = [_standardized(datum, e) for datum, e in zip(self.data, expected, strict=True)]
+        observation, parts = self.tumor_at(z).observation, []
+        for datum, e in zip(self.data, expected, strict=True):
+            noisy = observation[datum.observation]
+            parts.append(noisy.residuals(datum.readings, e))
+            if self._levels_of_prior(datum.observation):
+                stated = self.tumor.observation[datum.observation].log_normalizer(datum.readings)
+                # The size of the data keeps it positive, down to a third of the stated level.
+                excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
+                parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
         return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
+
+    def log_likelihoods(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " data"]:
+        """Log likelihood of each of `data` (a day of an observation); minus infinity where the solve fails."""
+        expected, success = self.predictions(z, adjoint=adjoint)
+        observation = self.tumor_at(z).observation
+        found = [
+            observation[datum.observation].log_likelihood(datum.readings, e)
+            for datum, e in zip(self.data, expected, strict=True)
+        ]
+        return jnp.where(success, jnp.stack(found), -jnp.inf)
 
     def log_density(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, ""]:
         """Log posterior density of z, up to the evidence; minus infinity where the solve fails."""
-        expected, success = self.predictions(z, adjoint=adjoint)
-        fit = sum(e.log_prob(datum.values).sum() for datum, e in zip(self.data, expected, strict=True))
-        return jnp.where(success & jnp.isfinite(fit), fit, -jnp.inf) + dist.Normal().log_prob(z).sum()
+        fit = jnp.sum(self.log_likelihoods(z, adjoint=adjoint))
+        return jnp.where(jnp.isfinite(fit), fit, -jnp.inf) + dist.Normal().log_prob(z).sum()
 
     def numpyro_model(self, center=None, scale=None):
         """For `numpyro.infer`: unknown `xi` with z = center + scale xi, and each parameter in its own unit.
@@ -187,25 +231,80 @@ class InverseProblem(eqx.Module):
             numpyro.deterministic(name, value)
 
     def with_noise_from_residuals(self, z) -> "InverseProblem":
-        """The same problem with each noise level raised to what the residuals at `z` show.
+        """The same problem with the noise levels of largest likelihood at `z`, none below what was stated.
 
-        An observation whose residuals are larger than its noise says that the model is wrong by that much.
-        Raising the level (it is never lowered) is the plainest model-error term, and keeps intervals honest.
+        A field's discrepancy, the vagueness of a mask's boundary and the scatter of a value are so learned from how
+        far the model is from the data. Stated levels are published or measured: below them the data cannot say more,
+        as a fit draws the model towards its data. Levels among the parameters of the prior are left to it.
         """
-        expected, _ = self.predictions(z)
-        squares: dict[str, list[np.ndarray]] = {}
-        for datum, e in zip(self.data, expected, strict=True):
-            # In units of the stated noise of one voxel, not of the tempered one.
-            error = np.asarray(_standardized(datum, e)) ** 2
-            tempering = getattr(self.tumor.observation[datum.observation], "voxels_per_datum", 1.0)
-            squares.setdefault(datum.observation, []).append(error * tempering)
-        observation = dict(self.tumor.observation)
-        for name, parts in squares.items():
-            factor = max(1.0, float(np.sqrt(np.mean(np.concatenate(parts)))))
-            observation[name] = eqx.tree_at(
-                lambda o: o.noise_std, observation[name], observation[name].noise_std * factor
-            )
+        expected = _predicted(self, z)
+        levels = {}
+        for name, observation in self.tumor.observation.items():
+            own = [(d.readings, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]
+            if own:
+                found = observation.likeliest_levels(*zip(*own, strict=True))
+                levels[name] = found | {key: self.noise[name][key] for key in self._levels_of_prior(name)}
+        return self.with_noise(self.noise | levels)
+
+    @property
+    def noise(self) -> dict[str, dict[str, float]]:
+        """Observation to its noise levels (`AbstractObservation.levels`)."""
+        return {
+            name: {level: float(getattr(observation, level)) for level in observation.levels}
+            for name, observation in self.tumor.observation.items()
+        }
+
+    def with_noise(self, noise: Mapping[str, Mapping[str, float]]) -> "InverseProblem":
+        """The same problem with other noise levels."""
+        observation = {
+            name: observation.with_levels(dict(noise[name])) for name, observation in self.tumor.observation.items()
+        }
         return eqx.tree_at(lambda problem: problem.tumor.observation, self, observation)
+
+    def _levels_of_prior(self, observation: str) -> list[str]:
+        """Those levels of an observation that are parameters."""
+        where = {path for parameter in self.prior.parameters for path in parameter.where}
+        levels = self.tumor.observation[observation].levels
+        return [level for level in levels if f"observation.{observation}.{level}" in where]
+
+    @property
+    def effective_data(self) -> float:
+        """How many independent data there are, at most: voxels that err together are few."""
+        return sum(self.tumor.observation[d.observation].effective_count(d.readings) for d in self.data)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known of any posterior of this problem, in plain words."""
+        count, unknown = self.effective_data, self.dimension
+        if count >= unknown:
+            return []
+        return [
+            f"{count:.0f} independent data for {unknown} unknowns: the prior decides the rest; "
+            "give more data, or fewer parameters"
+        ]
+
+    def failure_at(self, z, where: str) -> InputError:
+        """Why there is no posterior density at `z`; `where` says in words what z is."""
+        likelihoods = np.asarray(_log_likelihoods(self, z))
+        if np.isneginf(likelihoods).all():
+            return InputError(f"the forward solve fails {where} and the initial tumour")
+        for datum, found in zip(self.data, likelihoods, strict=True):
+            if not np.isfinite(found):
+                return InputError(
+                    f"day {datum.day:g}: the '{datum.observation}' data have the log likelihood {found} {where}, "
+                    "and these data"
+                )
+        return InputError(f"the derivative of the forward solve is not finite {where} and the initial tumour")
+
+
+@eqx.filter_jit
+def _predicted(problem: InverseProblem, z) -> list[Array]:
+    return problem.predictions(z)[0]
+
+
+@eqx.filter_jit
+def _log_likelihoods(problem: InverseProblem, z) -> Array:
+    return problem.log_likelihoods(z)
 
 
 def coarse_and_fine(
@@ -221,8 +320,16 @@ def coarse_and_fine(
     return problem_of(model.on(model.domain.resampled(edge))), problem_of(model)
 
 
-def _standardized(datum: Datum, expected: dist.Normal) -> Float[Array, " n"]:
-    return (datum.values - jnp.asarray(expected.loc)) / jnp.asarray(expected.scale)
+def _prepared(datum: Datum, tumor: Tumor) -> Datum:
+    """The datum with what its likelihood needs to know of its voxels."""
+    observation = tumor.observation[datum.observation]
+    domain = tumor.model.domain if isinstance(tumor.model, AbstractSpatialModel) else None
+    index = None if datum.index is None else np.asarray(datum.index)
+    try:
+        readings = observation.prepared(datum.readings, index, domain)
+    except InputError as error:
+        raise InputError(f"day {datum.day:g}, '{datum.observation}': {error}") from error
+    return eqx.tree_at(lambda d: d.readings, datum, readings)
 
 
 def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:
@@ -235,4 +342,4 @@ def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:
     if (index < lower).any() or (index >= upper).any():
         raise InputError(f"day {datum.day:g}: '{datum.observation}' data lie outside the box {box}; enlarge it")
     inside = np.ravel_multi_index(tuple(index - lower), tuple((upper - lower)[:, 0]))
-    return Datum(datum.day, datum.observation, datum.values, inside)
+    return eqx.tree_at(lambda d: d.index, datum, jnp.asarray(inside))

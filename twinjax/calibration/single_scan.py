@@ -26,9 +26,10 @@ def single_scan_problem(
     prior: Prior,
     *,
     margin_mm: float = 32.0,
-    correlation_length_mm: float = 6.0,
-    segmentation_noise: float = 0.3,
-    pet_noise: float = 0.15,
+    correlation_length_mm: float = 10.0,
+    segmentation_softness: float = 0.05,
+    pet_noise: float = 0.1,
+    pet_discrepancy: float = 0.1,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 0.025,
 ) -> InverseProblem:
@@ -52,7 +53,7 @@ def single_scan_problem(
     index = np.flatnonzero(near)
     coordinates = np.asarray(domain.coordinates()).reshape(len(domain.shape), -1)
     position = np.average(coordinates, axis=1, weights=core_tissue.ravel())
-    noise = {"noise_std": segmentation_noise, "correlation_length_mm": correlation_length_mm}
+    noise = {"softness": segmentation_softness, "correlation_length_mm": correlation_length_mm}
     observations: dict[str, AbstractObservation] = {
         "core": SegmentationObservation(domain, 0.6, **noise),
         "whole_tumor": SegmentationObservation(domain, 0.3, **noise),
@@ -61,7 +62,9 @@ def single_scan_problem(
     if "FET" in scan.images:
         inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
         top = peak_uptake(patient.visits[0], domain)
-        observations["pet"] = PETObservation(domain, noise_std=pet_noise, correlation_length_mm=correlation_length_mm)
+        observations["pet"] = PETObservation(
+            noise_std=pet_noise, discrepancy_std=pet_discrepancy, correlation_length_mm=correlation_length_mm
+        )
         data.append(Datum(1.0, "pet", uptake / top, inside))
     prior, _ = applicable(prior, Regimen(), observations)
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))

@@ -1,11 +1,12 @@
 """What scans show of models that tell living cells from dead ones."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from twinjax.observation.observation import THRESHOLD_SOFTNESS, AbstractFieldObservation, voxels_per_datum
+from twinjax.observation.field import AbstractFieldObservation
+from twinjax.observation.observation import voxels_per_datum
+from twinjax.observation.segmentation import THRESHOLD_SOFTNESS, AbstractMaskObservation
 
 
 class ViableDensityObservation(AbstractFieldObservation):
@@ -13,12 +14,13 @@ class ViableDensityObservation(AbstractFieldObservation):
 
     gain: Float[Array, ""]
     noise_std: Float[Array, ""]
-    voxels_per_datum: float = eqx.field(static=True)
+    discrepancy_std: Float[Array, ""]
+    correlation_length_mm: float = eqx.field(static=True)
 
-    def __init__(self, domain, *, gain=1.0, noise_std=0.1, correlation_length_mm=6.0):
+    def __init__(self, *, gain=1.0, noise_std=0.05, discrepancy_std=0.05, correlation_length_mm=10.0):
         self.gain = jnp.asarray(gain, float)
-        self.noise_std = jnp.asarray(noise_std, float)
-        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
+        self.correlation_length_mm = float(correlation_length_mm)
 
     def predict(self, model, state) -> Array:
         return self.gain * model.viable_density(state)
@@ -30,31 +32,31 @@ class ViablePETObservation(AbstractFieldObservation):
     background: Float[Array, ""]
     scale: Float[Array, ""]
     noise_std: Float[Array, ""]
-    voxels_per_datum: float = eqx.field(static=True)
+    discrepancy_std: Float[Array, ""]
+    correlation_length_mm: float = eqx.field(static=True)
 
-    def __init__(self, domain, *, background=0.2, scale=0.8, noise_std=0.15, correlation_length_mm=6.0):
+    def __init__(self, *, background=0.2, scale=0.8, noise_std=0.1, discrepancy_std=0.1, correlation_length_mm=10.0):
         self.background, self.scale = jnp.asarray(background, float), jnp.asarray(scale, float)
-        self.noise_std = jnp.asarray(noise_std, float)
-        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
+        self.correlation_length_mm = float(correlation_length_mm)
 
     def predict(self, model, state) -> Array:
         return self.background + self.scale * model.viable_density(state)
 
 
-class NecrosisObservation(AbstractFieldObservation):
-    """The necrotic core, dark within the enhancing rim of T1CE: sigmoid((N - threshold) / softness).
+class NecrosisObservation(AbstractMaskObservation):
+    """The necrotic core, dark within the enhancing rim of T1CE: the necrotic fraction N exceeds a threshold.
 
-    The default threshold 0.5 of the necrotic fraction N (half of the tissue is dead) is our own choice.
+    The default threshold 0.5 (half of the tissue is dead) is our own choice.
     """
 
     threshold: Float[Array, ""]
-    noise_std: Float[Array, ""]
+    softness: Float[Array, ""]
     voxels_per_datum: float = eqx.field(static=True)
 
-    def __init__(self, domain, threshold=0.5, *, noise_std=0.3, correlation_length_mm=6.0):
-        self.threshold = jnp.asarray(threshold, float)
-        self.noise_std = jnp.asarray(noise_std, float)
+    def __init__(self, domain, threshold=0.5, *, softness=THRESHOLD_SOFTNESS, correlation_length_mm=6.0):
+        self.threshold, self.softness = jnp.asarray(threshold, float), jnp.asarray(softness, float)
         self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
     def predict(self, model, state) -> Array:
-        return jax.nn.sigmoid((model.necrotic_density(state) - self.threshold) / THRESHOLD_SOFTNESS)
+        return (model.necrotic_density(state) - self.threshold) / self.softness

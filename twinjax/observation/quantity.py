@@ -2,11 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
-from twinjax.observation.observation import AbstractObservation
+from twinjax.observation.scalar import AbstractScalarObservation
 
 # Quantity to the deviation of its logarithm and the offset (in its unit) that keeps values near zero finite.
 # Volume: residuals of untreated xenografts, 0.09 to 0.13. Diameter: a third of it and reading error, 7 to 20 %
@@ -22,7 +21,7 @@ SCATTER = {
 }
 
 
-class QuantityObservation(AbstractObservation):
+class QuantityObservation(AbstractScalarObservation):
     """The logarithm of a quantity that the model names, ln(q + offset), with normal noise.
 
     Sizes and concentrations scatter by a share of their value, over decades: hence the logarithm.
@@ -58,6 +57,3 @@ class QuantityObservation(AbstractObservation):
     def untransform(self, prediction: ArrayLike) -> Array:
         """Back to the unit of the quantity."""
         return jnp.exp(jnp.asarray(prediction, float)) - self.offset
-
-    def noise(self, prediction):
-        return dist.Normal(prediction, self.noise_std)

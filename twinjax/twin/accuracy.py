@@ -157,7 +157,8 @@ def _density_coverage(visit: Visit, now: Forecast, posterior: Posterior, adc_min
     index, values = measured
     gain = posterior.mode.get("adc_gain", 1.0)
     mean, spread = gain * now.density_mean[0].ravel()[index], gain * now.density_std[0].ravel()[index]
-    reach = 1.6449 * np.sqrt(spread**2 + posterior.diagnostics["noise"]["cell_density"] ** 2)
+    levels = posterior.diagnostics["noise"]["cell_density"]
+    reach = 1.6449 * np.sqrt(spread**2 + levels["noise_std"] ** 2 + levels["discrepancy_std"] ** 2)
     return {
         "density_coverage": metric.coverage(mean - reach, mean + reach, values),
         "density_voxels": index.size,

@@ -1,0 +1,142 @@
+"""Errors that neighbouring voxels share: their principal modes, on the voxels that were measured."""
+
+import logging
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import linalg
+
+log = logging.getLogger("twinjax")
+
+# Distance of the points that carry the modes, in decay lengths: they hold more than nine tenths of the variance.
+NODE_DISTANCE = 1.2
+# More points than this cost time; a region that needs them is given a longer correlation instead.
+MOST_NODES = 400
+# Modes whose variance, summed over all voxels, is below that of half a voxel are left to the remainder.
+SMALLEST_EIGENVALUE = 0.5
+
+
+class CorrelatedModes(eqx.Module):
+    """The Karhunen-Loeve modes of a smooth random field of unit variance on n voxels.
+
+    The correlation of two voxels is exp(-|x - x'|² / (2 l²)) with l = correlation length / √(2π), whose integral over
+    space is the cube of the correlation length: so much volume errs as one. Of that matrix this is the Nystroem
+    approximation Φ Λ Φᵀ (Williams and Seeger 2001, NIPS 13:682) on a coarse grid of nodes, with orthonormal columns
+    Φ (n, K); what it leaves of the variance is spread evenly over what Φ does not span:
+
+        R = Φ Λ Φᵀ + remainder (I - Φ Φᵀ),   trace R = n.
+
+    So every covariance a² I + b² R has a square root and a determinant that cost a projection. Φ is not stored: it is
+    a product of one matrix an axis, as the correlation is, with `mixing`.
+
+    **Fields:** `factors`, an axis each, (voxels of the box, nodes); `voxel` (n,) into the flattened box; `node` (m,)
+    into the flattened grid of nodes; `mixing` (m, K); `eigenvalues` (K,); `remainder`.
+    """
+
+    factors: tuple[Float[Array, "voxels nodes"], ...]
+    voxel: Int[Array, " n"]
+    node: Int[Array, " m"]
+    mixing: Float[Array, "m K"]
+    eigenvalues: Float[Array, " K"]
+    remainder: Float[Array, ""]
+
+    @classmethod
+    def of(cls, position: np.ndarray, spacing, correlation_length_mm: float) -> "CorrelatedModes | None":
+        """Of voxels at `position` (n, axes; whole numbers of voxels); None where no two voxels are correlated.
+
+        A region too large for `MOST_NODES` gets a longer correlation, which a log line says: that makes fewer
+        independent data of it, not more.
+        """
+        spacing = np.asarray(spacing, float)
+        if len(position) < 2 or correlation_length_mm**spacing.size <= np.prod(spacing):
+            return None
+        position = np.asarray(position) - np.min(position, axis=0)
+        length = correlation_length_mm
+        while len((nodes := _nodes(position, spacing, length))[1]) > MOST_NODES:
+            length *= 1.1
+        if length > correlation_length_mm:
+            log.info("  %d voxels: correlation over %.0f mm, for fewer modes", len(position), length)
+        decay, (axes, node) = length / np.sqrt(2 * np.pi), nodes
+        size = tuple(int(n) + 1 for n in position.max(axis=0))
+        shape = tuple(len(axis) for axis in axes)
+        factors = [
+            np.exp(-((np.arange(n)[:, None] * h - axis) ** 2) / (2 * decay**2))
+            for n, h, axis in zip(size, spacing, axes, strict=True)
+        ]
+        place = np.stack(np.unravel_index(node, shape), axis=1)
+        at = np.stack([axis[i] for axis, i in zip(axes, place.T, strict=True)], axis=1)
+        among = np.exp(-((at[:, None] - at) ** 2).sum(axis=-1) / (2 * decay**2))
+        gram = np.zeros_like(among)
+        for part in np.array_split(position, max(1, len(position) // 4000)):
+            columns = np.ones((len(part), len(node)))
+            for factor, i, j in zip(factors, part.T, place.T, strict=True):
+                columns *= factor[np.ix_(i, j)]
+            gram += columns.T @ columns
+        root = linalg.cholesky(among + 1e-10 * np.eye(len(among)), lower=True)
+        inner = linalg.solve_triangular(root, linalg.solve_triangular(root, gram, lower=True).T, lower=True)
+        eigenvalues, vectors = linalg.eigh((inner + inner.T) / 2)
+        kept = eigenvalues > SMALLEST_EIGENVALUE
+        eigenvalues = eigenvalues[kept]
+        mixing = linalg.solve_triangular(root.T, vectors[:, kept] / np.sqrt(eigenvalues), lower=False)
+        count, modes = len(position), len(eigenvalues)
+        remainder = max(0.0, count - eigenvalues.sum()) / max(1, count - modes)
+        return cls(
+            tuple(jnp.asarray(factor) for factor in factors),
+            jnp.asarray(np.ravel_multi_index(tuple(position.T), size)),
+            jnp.asarray(node),
+            jnp.asarray(mixing),
+            jnp.asarray(eigenvalues),
+            jnp.asarray(remainder),
+        )
+
+    def project(self, field: Float[Array, " n"]) -> Float[Array, " K"]:
+        """Φᵀ field."""
+        box = jnp.zeros([len(factor) for factor in self.factors], field.dtype)
+        box = box.ravel().at[self.voxel].set(field).reshape(box.shape)
+        for factor in self.factors:
+            # The axis that was first becomes the last, so that all come back in order.
+            box = jnp.tensordot(box, factor, axes=(0, 0))
+        return self.mixing.T @ box.ravel()[self.node]
+
+    def expand(self, coefficients: Float[Array, " K"]) -> Float[Array, " n"]:
+        """Φ coefficients."""
+        shape = [factor.shape[1] for factor in self.factors]
+        grid = jnp.zeros(int(np.prod(shape)), coefficients.dtype)
+        grid = grid.at[self.node].set(self.mixing @ coefficients).reshape(shape)
+        for factor in self.factors:
+            grid = jnp.tensordot(grid, factor, axes=(0, 1))
+        return grid.ravel()[self.voxel]
+
+    def whiten(self, error: Float[Array, " n"], white, correlated) -> Float[Array, " n"]:
+        """(white² I + correlated² R)^(-1/2) error."""
+        inside, outside = self.deviations(white, correlated)
+        return error / outside + self.expand((1 / inside - 1 / outside) * self.project(error))
+
+    def log_determinant(self, white, correlated) -> Array:
+        """Of white² I + correlated² R."""
+        inside, outside = self.deviations(white, correlated)
+        return 2 * (jnp.sum(jnp.log(inside)) + (self.voxel.size - inside.size) * jnp.log(outside))
+
+    def deviations(self, white, correlated) -> tuple[Array, Array]:
+        """Of each mode (K,), and of what they do not span."""
+        inside = jnp.sqrt(white**2 + correlated**2 * self.eigenvalues)
+        return inside, jnp.sqrt(white**2 + correlated**2 * self.remainder)
+
+
+def _nodes(position: np.ndarray, spacing: np.ndarray, correlation_length_mm: float):
+    """Coordinates (mm) of the nodes along each axis, and the flattened index of those beside a voxel."""
+    distance = NODE_DISTANCE * correlation_length_mm / np.sqrt(2 * np.pi)
+    axes, cells = [], []
+    for coordinate in (position * spacing).T:
+        # As many as the extent needs, centred on it.
+        count = max(1, int(np.ceil(coordinate.max() / distance)) + 1)
+        first = (coordinate.max() - (count - 1) * distance) / 2
+        axes.append(first + distance * np.arange(count))
+        cell = (coordinate - first) / distance
+        cells.append([np.clip(f(cell).astype(int), 0, count - 1) for f in (np.floor, np.ceil)])
+    shape = tuple(len(axis) for axis in axes)
+    corners = np.stack(np.meshgrid(*[[0, 1]] * len(axes), indexing="ij"), axis=-1).reshape(-1, len(axes))
+    flat = [np.ravel_multi_index([cells[a][c] for a, c in enumerate(corner)], shape) for corner in corners]
+    return axes, np.unique(np.concatenate(flat))

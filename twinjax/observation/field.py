@@ -1,0 +1,135 @@
+"""Measurements in every voxel whose errors are normal: cell density from ADC, amino-acid PET."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import optimize
+
+from twinjax.observation.correlation import CorrelatedModes
+from twinjax.observation.observation import AbstractObservation
+from twinjax.observation.readings import Readings
+
+# Levels are sought up to this many times what was stated.
+LARGEST_FACTOR = 100.0
+
+
+class AbstractFieldObservation(AbstractObservation):
+    """data = prediction + discrepancy + white error, in every voxel.
+
+    The discrepancy is what the model and the processing of images do wrong: a smooth normal field, independent from
+    day to day, of deviation `discrepancy_std` and correlated over `correlation_length_mm` (`CorrelatedModes`). Its
+    cube errs as one; so 10⁴ voxels do not pass for 10⁴ independent data (Kennedy and O'Hagan 2001, J R Stat Soc B
+    63:425, for the idea of the term).
+
+    **Fields:** `noise_std` of the white error and `discrepancy_std`, in units of the measurement;
+    `correlation_length_mm` (static).
+    """
+
+    noise_std: eqx.AbstractVar[Float[Array, ""]]
+    discrepancy_std: eqx.AbstractVar[Float[Array, ""]]
+    correlation_length_mm: eqx.AbstractVar[float]
+    levels = ("noise_std", "discrepancy_std")
+
+    def prepared(self, readings, index, domain):
+        position = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1)
+        return Readings(
+            readings.values,
+            readings.side,
+            CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm),
+        )
+
+    def residuals(self, readings, predicted):
+        error = readings.values - predicted
+        if readings.modes is None:
+            return error / self.deviation
+        return readings.modes.whiten(error, self.noise_std, self.discrepancy_std)
+
+    def log_normalizer(self, readings):
+        count = readings.values.size
+        if readings.modes is None:
+            return -0.5 * count * jnp.log(2 * jnp.pi) - count * jnp.log(self.deviation)
+        determinant = readings.modes.log_determinant(self.noise_std, self.discrepancy_std)
+        return -0.5 * (count * jnp.log(2 * jnp.pi) + determinant)
+
+    @property
+    def deviation(self) -> Array:
+        """Of one voxel."""
+        return jnp.sqrt(self.noise_std**2 + self.discrepancy_std**2)
+
+    def likeliest_levels(self, readings, predicted):
+        # Per part of the errors: their sum of squares, how many they are, and their variance per discrepancy².
+        squares, counts, variances = [], [], []
+        for one, expected in zip(readings, predicted, strict=True):
+            error = np.asarray(one.values - expected, float)
+            total = float(error @ error)
+            if one.modes is None:
+                squares, counts, variances = [*squares, total], [*counts, error.size], [*variances, 1.0]
+                continue
+            inside = np.asarray(one.modes.project(jnp.asarray(error)), float) ** 2
+            squares += [*inside, max(total - inside.sum(), 0.0)]
+            counts += [*np.ones(inside.size), error.size - inside.size]
+            variances += [*np.asarray(one.modes.eigenvalues, float), float(one.modes.remainder)]
+        square, count, variance = np.asarray(squares), np.asarray(counts), np.asarray(variances)
+
+        def cost(logs):
+            white, correlated = np.exp(2 * logs)
+            total = white + correlated * variance
+            slope = (count - square / total) / total
+            value = 0.5 * np.sum(count * np.log(total) + square / total)
+            return value, np.array([np.sum(slope) * white, np.sum(slope * variance) * correlated])
+
+        stated = np.array([float(self.noise_std), float(self.discrepancy_std)])
+        least = np.log(np.maximum(stated, 1e-3 * stated.max()))
+        bounds = [(low, low + np.log(LARGEST_FACTOR * stated.max()) - low) for low in least]
+        found = optimize.minimize(cost, least + 0.1, jac=True, bounds=bounds, method="L-BFGS-B").x
+        # A level that is not wanted stays what it was, zero too.
+        return {
+            name: float(level if log <= low + 1e-6 else np.exp(log))
+            for name, log, low, level in zip(self.levels, found, least, stated, strict=True)
+        }
+
+    def effective_count(self, readings):
+        if readings.modes is None:
+            return float(readings.values.size)
+        # The effective number of modes of equal variance.
+        share = np.asarray(readings.modes.eigenvalues) / readings.values.size
+        return float(min(readings.values.size, 1 / np.sum(share**2)))
+
+
+class CellDensityObservation(AbstractFieldObservation):
+    """Cell density from the apparent diffusion coefficient, gain u = (ADC_w - ADC) / (ADC_w - ADC_min) (Weis 2013).
+
+    `gain` is 1 where ADC_min is that of the densest packing; it stands for the error of that assumption.
+    """
+
+    gain: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    discrepancy_std: Float[Array, ""]
+    correlation_length_mm: float = eqx.field(static=True)
+
+    def __init__(self, *, gain=1.0, noise_std=0.05, discrepancy_std=0.05, correlation_length_mm=10.0):
+        self.gain = jnp.asarray(gain, float)
+        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
+        self.correlation_length_mm = float(correlation_length_mm)
+
+    def predict(self, model, state):
+        return self.gain * model.cell_density(state)
+
+
+class PETObservation(AbstractFieldObservation):
+    """Amino-acid PET as background + scale u; arbitrary units (Lipkova et al. 2019, IEEE TMI 38:1875)."""
+
+    background: Float[Array, ""]
+    scale: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    discrepancy_std: Float[Array, ""]
+    correlation_length_mm: float = eqx.field(static=True)
+
+    def __init__(self, *, background=0.2, scale=0.8, noise_std=0.1, discrepancy_std=0.1, correlation_length_mm=10.0):
+        self.background, self.scale = jnp.asarray(background, float), jnp.asarray(scale, float)
+        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
+        self.correlation_length_mm = float(correlation_length_mm)
+
+    def predict(self, model, state):
+        return self.background + self.scale * model.cell_density(state)
