@@ -19,6 +19,8 @@ from twinjax.calibration.prior import Prior as Prior
 from twinjax.calibration.problem import Datum as Datum
 from twinjax.calibration.problem import InverseProblem as InverseProblem
 from twinjax.calibration.problem import coarse_and_fine as coarse_and_fine
+from twinjax.calibration.rank_statistics import RankStatistics as RankStatistics
+from twinjax.calibration.rank_statistics import simulation_based_calibration as simulation_based_calibration
 from twinjax.calibration.residual import AbstractResidual as AbstractResidual
 from twinjax.calibration.residual import IndependentResidual as IndependentResidual
 from twinjax.calibration.residual import WalkingResidual as WalkingResidual

@@ -114,6 +114,11 @@ class CorrelatedModes(eqx.Module):
         inside, outside = self.deviations(white, correlated)
         return error / outside + self.expand((1 / inside - 1 / outside) * self.project(error))
 
+    def color(self, field: Float[Array, " n"], white, correlated) -> Float[Array, " n"]:
+        """(white² I + correlated² R)^(1/2) field."""
+        inside, outside = self.deviations(white, correlated)
+        return outside * field + self.expand((inside - outside) * self.project(field))
+
     def log_determinant(self, white, correlated) -> Array:
         """Of white² I + correlated² R."""
         inside, outside = self.deviations(white, correlated)

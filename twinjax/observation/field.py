@@ -1,6 +1,7 @@
 """Measurements in every voxel whose errors are normal: cell density from ADC, amino-acid PET."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -51,6 +52,12 @@ class AbstractFieldObservation(AbstractObservation):
             return -0.5 * count * jnp.log(2 * jnp.pi) - count * jnp.log(self.deviation)
         determinant = readings.modes.log_determinant(self.noise_std, self.discrepancy_std)
         return -0.5 * (count * jnp.log(2 * jnp.pi) + determinant)
+
+    def sample(self, readings, predicted, key):
+        white = jax.random.normal(key, predicted.shape)
+        if readings.modes is None:
+            return predicted + self.deviation * white
+        return predicted + readings.modes.color(white, self.noise_std, self.discrepancy_std)
 
     @property
     def deviation(self) -> Array:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from twinjax.observation.readings import Readings
 
@@ -45,6 +45,13 @@ class AbstractObservation(eqx.Module):
 
     def log_likelihood(self, readings: Readings, predicted: Float[Array, " n"]) -> Array:
         return self.log_normalizer(readings) - 0.5 * jnp.sum(self.residuals(readings, predicted) ** 2)
+
+    @abc.abstractmethod
+    def sample(self, readings: Readings, predicted: Float[Array, " n"], key: PRNGKeyArray) -> Float[Array, " n"]:
+        """Values that could have been measured in place of those of `readings`.
+
+        Raises `InputError` where the likelihood does not say how data come about.
+        """
 
     @abc.abstractmethod
     def likeliest_levels(self, readings: Sequence[Readings], predicted: Sequence[Array]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize, stats
 
+from twinjax.core.errors import InputError
 from twinjax.observation.observation import AbstractObservation
 
 # A reading this many deviations inside what a device cannot tell costs nothing more; its logarithm is lost in rounding.
@@ -39,6 +40,11 @@ class AbstractScalarObservation(AbstractObservation):
     def log_normalizer(self, readings):
         count = readings.values.size if readings.side is None else jnp.sum(readings.side == 0)
         return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.noise_std))
+
+    def sample(self, readings, predicted, key):
+        if readings.side is not None:
+            raise InputError("values below detection cannot be drawn: what the device would tell is not known")
+        return predicted + self.noise_std * jax.random.normal(key, predicted.shape)
 
     def likeliest_levels(self, readings, predicted):
         error = np.concatenate([np.asarray(a.values - b, float) for a, b in zip(readings, predicted, strict=True)])

@@ -47,6 +47,9 @@ class AbstractMaskObservation(AbstractObservation):
         entropy = jax.scipy.special.entr(readings.values) + jax.scipy.special.entr(1 - readings.values)
         return -jnp.sum(entropy) / self.voxels_per_datum
 
+    def sample(self, readings, predicted, key):
+        raise InputError(f"{type(self).__name__}: a composite likelihood of voxels does not say how masks come about")
+
     def likeliest_levels(self, readings, predicted):
         marked = np.concatenate([np.asarray(one.values, float) for one in readings])
         above = np.concatenate([np.asarray(odds, float) for odds in predicted]) * float(self.softness)
