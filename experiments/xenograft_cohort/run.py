@@ -252,7 +252,8 @@ def main() -> None:
         notes.append(
             f"{organ}, {arm}: start {middle[0]:.0f} mm³ ({spread[0]:.2f}), "
             f"rate {middle[1]:.4f} 1/day ({spread[1]:.2f}), capacity {middle[2]:.0f} mm³ ({spread[2]:.2f}), "
-            f"scatter {population.scatter:.3f}, growth rate off by {population.drift:.4f} 1/day, log evidence {best['evidence']:.1f}"
+            f"scatter {population.scatter:.3f}, growth rate off by {population.drift:.4f} 1/day, "
+            f"log evidence {best['evidence']:.1f}"
         )
     print("\nPopulations: median (deviation of the logarithm)")
     print("\n".join(notes))
