@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from twinjax.core.errors import InputError
-from twinjax.domain import resample
 from twinjax.imaging.nifti import Image
+from twinjax.imaging.placement import Placement, resample_placed
 
 # Voxels of a grid that holds all images of a visit; beyond it they show different places.
 LARGEST_GRID = 2**28
@@ -41,9 +41,9 @@ def common_grid(images: Sequence[Image]) -> Grid:
     return Grid(first @ shift, shape)
 
 
-def onto(image: Image, grid: Grid, motion: np.ndarray, order: int = 1) -> np.ndarray:
-    """The image on `grid`, `motion` (4, 4) being the map from points of the grid's space to those of the image's."""
-    return resample(image.data, np.linalg.inv(motion) @ image.affine, *grid, order=order)
+def onto(image: Image, grid: Grid, placement: Placement, order: int = 1) -> np.ndarray:
+    """The image on `grid`, `placement` leading from points of the grid's space to those of the image's."""
+    return resample_placed(image.data, image.affine, *grid, placement, order=order)
 
 
 def in_parallel(function: Callable, items: Iterable) -> list:
