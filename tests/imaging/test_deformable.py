@@ -101,7 +101,6 @@ def test_a_known_deformation_is_recovered(folders):
     found = processed.record.visit(30).placements["T1"]
     left = np.linalg.norm(found.points(points) - truth.points(points), axis=0)
     assert np.linalg.norm(truth.steps[0](points) - points, axis=0).mean() > 1.9
-    print(left.mean(), np.percentile(left, 95))
     assert left.mean() < 0.8 and np.percentile(left, 95) < 1.6
     # There and back, between the nodes of both fields.
     assert np.abs(found.inverted().points(found.points(points)) - points).max() < 0.15
@@ -138,8 +137,7 @@ def test_masks_of_a_bent_visit_go_back_to_its_file(folders):
         given = read_nifti(raw / "day_0030" / f"{name}.nii.gz")
         back, affine = record.restored(mask, "T1", day=30)
         np.testing.assert_array_equal(affine, given.affine)
-        print(name, dice(back > 0, given.data > 0))
-        assert dice(back > 0, given.data > 0) > {"segmentation": 0.96, "brain_mask": 0.99}[name]
+        assert dice(back > 0, given.data > 0) > {"segmentation": 0.98, "brain_mask": 0.99}[name]
 
 
 def test_the_deformation_is_recorded_with_its_inverse(folders):
@@ -156,10 +154,9 @@ def test_the_deformation_is_recorded_with_its_inverse(folders):
 
 
 def test_images_of_one_visit_bend_onto_each_other(tmp_path):
-    """T2 was taken of a bent head: it shows what an unbent one would, and masks go back into the bent file."""
+    """T2 was taken of a bent head, in another contrast: half of the bend is found, and masks go back into its file."""
     template, bend = brain_template(VOXEL), Placement((smooth_deformation(3),))
     write_head(tmp_path / "p", template.affine, template.shape, Placement(), RADII[0], 1, names=("T1", "T2"))
-    straight = read_nifti(tmp_path / "p" / "T2.nii.gz").data
     write_head(tmp_path / "bent", template.affine, template.shape, bend, RADII[0], 1, names=("T2",))
     (tmp_path / "bent" / "T2.nii.gz").replace(tmp_path / "p" / "T2.nii.gz")
     pipeline = ImagingPipeline(
@@ -169,11 +166,11 @@ def test_images_of_one_visit_bend_onto_each_other(tmp_path):
         align_within_visit="deformable",
     )
     processed = pipeline.process(tmp_path / "p")
-    scan = processed["scan_baseline"]
-    bent = resample_placed(straight, template.affine, template.affine, template.shape, bend)
-    ours, before = (np.abs(image - straight)[scan.brain_mask].mean() for image in (scan.image("T2"), bent))
-    print(ours, before)
-    assert ours < 0.7 * before
+    scan, found = processed["scan_baseline"], processed.record.visit().placements["T2"]
+    points = points_of(scan.affine, scan.shape)[:, scan.brain_mask.ravel()][:, ::13]
+    there = bend.inverted().points(points)
+    left, before = (np.linalg.norm(at - there, axis=0).mean() for at in (found.points(points), points))
+    assert before > 1.3 and left < 0.65 * before
     back = processed.record.restored(scan.brain_mask, "T2")[0]
     assert dice(back, read_nifti(tmp_path / "bent" / "brain_mask.nii.gz").data > 0) > 0.98
 

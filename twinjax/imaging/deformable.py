@@ -11,7 +11,7 @@ from twinjax.imaging.registration import isotropic
 
 RESOLUTION_MM = 3.0
 # Share of the voxels that the metric looks at, and steps of the optimiser.
-_SAMPLED, _STEPS = 0.25, 40
+_SAMPLED, _STEPS = 0.1, 40
 # Of the organ, what must be left outside tumours and their margin, or there is nothing to register by.
 _SMALLEST_SHARE = 0.2
 

@@ -128,10 +128,16 @@ def test_rounding_of_places_is_no_gap(tmp_path):
     assert len(convert_dicom(tmp_path / "dicom", tmp_path / "out")) == 1
 
 
-def test_tilted_gantry(tmp_path):
-    tilt = [{"ImagePositionPatient": [f"{x:.6f}" for x in [0, 0.8 * k, 3 * k]]} for k in range(SHAPE[2])]
-    write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=tilt)
-    refused(tmp_path, r"slices shift sideways by 0\.80 mm each \(tilted gantry\)")
+def test_slices_that_shift_sideways_unevenly(tmp_path):
+    shifts = [{"ImagePositionPatient": [0, 0.8 * (k > 3), 3 * k]} for k in range(SHAPE[2])]
+    files = write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=shifts)
+    refused(tmp_path, rf"{files[4].name} is shifted sideways against the others by 0\.80 mm; check its position")
+
+
+def test_slices_that_shift_by_more_than_their_distance(tmp_path):
+    shifts = [{"ImagePositionPatient": [0, 4 * k, 3 * k]} for k in range(SHAPE[2])]
+    write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=shifts)
+    refused(tmp_path, "its slices shift sideways by more than their distance; reformat the series")
 
 
 def test_duplicate_slices(tmp_path):
@@ -200,7 +206,7 @@ def test_absurd_size_is_refused_from_the_header(tmp_path):
 @pytest.mark.parametrize(
     ("header", "match"),
     [
-        ({"NumberOfFrames": 20}, "is multi-frame; export the series as one file a slice"),
+        ({"NumberOfFrames": 20}, "is multi-frame, and no enhanced CT, MR or PET"),
         ({"SamplesPerPixel": 3}, "is a colour image"),
         ({"PixelSpacing": None}, "PixelSpacing is missing or malformed"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing or malformed"),

@@ -81,9 +81,16 @@ def write_seg(path: str | Path, masks: Mapping[str, np.ndarray], affine: np.ndar
     ]
     # (column, row, slice) to (slice, row, column, segment)
     pixels = np.stack([mask.transpose(2, 1, 0) for mask in regions.values()], axis=-1).astype(np.uint8)
+    images = source.datasets
+    if source.frames is not None:
+        # Of a multi-frame file there is one dataset, and its frames come in their own order.
+        images = images[:1]
+        pixels = pixels[np.argsort(source.frames)]
+        if len({id(dataset) for dataset in source.datasets}) > 1 or images[0].NumberOfFrames != len(pixels):
+            raise InputError("the source is a multi-frame file of several volumes; a SEG is written on a single one")
     with quiet():
         seg = highdicom.seg.Segmentation(
-            source_images=source.datasets,
+            source_images=images,
             pixel_array=pixels,
             segmentation_type="BINARY",
             segment_descriptions=descriptions,
