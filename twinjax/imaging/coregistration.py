@@ -17,11 +17,13 @@ logger = logging.getLogger("twinjax")
 
 # Hounsfield units of what lies outside the field of view.
 AIR_HU = -1024.0
+# What shows function and hardly any anatomy that could be bent onto another image.
+FUNCTIONAL = ("DCE", "FET", "PET")
 
 
 def placements_within(images: Mapping[str, Image], *, deformable: bool) -> dict[str, Placement]:
     """What leads from points of the first image to those of each other one that has moved by more than a voxel, or
-    bends."""
+    bends; those of `FUNCTIONAL` never do."""
     first, *others = images
     shown, affine = _shown(first, images[first].data), images[first].affine
     found = {}
@@ -30,7 +32,7 @@ def placements_within(images: Mapping[str, Image], *, deformable: bool) -> dict[
         motion = register(shown, affine, image.data, image.affine)
         moved = largest_motion(motion, shown > 0, affine) > np.linalg.norm(affine[:3, :3], axis=0).max()
         placement = Placement((motion,) if moved else ())
-        if deformable:
+        if deformable and name not in FUNCTIONAL:
             grid = Grid(affine, shown.shape)
             seen = _seen(image, grid, placement)
             bent = deform(shown, onto(image, grid, placement), affine, organ=shown > 0, seen=seen)

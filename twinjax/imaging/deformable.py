@@ -1,5 +1,7 @@
 """Deformable registration by B-splines and mutual information, which keeps tumours rigid."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -61,7 +63,7 @@ def deform(
     if used.sum() < _SMALLEST_SHARE * tissue.sum():
         raise InputError("the tumour and its margin leave too little of the organ to register by; use rigid")
     # The edge of an organ on dark ground is anatomy, too.
-    used = ndimage.binary_dilation(used, iterations=2) & (away > margin_mm)
+    used = np.asarray(ndimage.binary_dilation(used, iterations=2), bool) & (away > margin_mm)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(_image(used, images[0]))
@@ -106,16 +108,17 @@ def _rigid_at_tumors(
 ) -> np.ndarray:
     """`displacement`, in each tumour the rigid motion of the tissue around its margin, and between the two over it."""
     displacement = displacement.copy()
-    zones, count = ndimage.label(away <= margin_mm)
+    labelled: Any = ndimage.label(away <= margin_mm)
+    zones = labelled[0]
     points = np.moveaxis(np.indices(away.shape), 0, -1) * RESOLUTION_MM + grid[:3, 3]
-    for number in range(1, count + 1):
+    for number in range(1, int(zones.max()) + 1):
         zone = zones == number
         ring = (_distance(zone) <= margin_mm) & (away > margin_mm) & tissue
         rigid = np.zeros_like(points[zone])
         # Three directions are not settled by a handful of voxels: such a tumour stays where it is.
         if ring.sum() >= 30:
             start, end = points[ring], points[ring] + displacement[ring]
-            rotation, _ = Rotation.align_vectors(end - end.mean(axis=0), start - start.mean(axis=0))
+            rotation = Rotation.align_vectors(end - end.mean(axis=0), start - start.mean(axis=0))[0]
             rigid = rotation.apply(points[zone] - start.mean(axis=0)) + end.mean(axis=0) - points[zone]
         share = np.clip(away[zone] / margin_mm, 0, 1)[:, None]
         free = share**2 * (3 - 2 * share)
