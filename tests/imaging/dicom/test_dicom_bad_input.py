@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import OBLIQUE, ORIGIN, PATIENT, PET_HEADER, SHAPE, SPACING, affine_of, change, write_series
+from dicom_series import (
+    OBLIQUE,
+    ORIGIN,
+    PATIENT,
+    PET_HEADER,
+    SHAPE,
+    SPACING,
+    affine_of,
+    change,
+    write_enhanced,
+    write_series,
+)
 from pydicom.config import disable_value_validation
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless
@@ -319,11 +330,20 @@ def test_no_identifier_in_outputs_or_logs(tmp_path, caplog, capfd):
     write_named(tmp_path / "dicom", voxels=np.ones((4, 4, 3, 2), np.uint16), number=2, description="DCE")
     write_named(tmp_path / "dicom", modality="PT", number=3, description="FET", **PET_HEADER)
     write_named(tmp_path / "dicom", number=4, description="bold")
+    with disable_value_validation():
+        write_enhanced(tmp_path / "dicom" / "frames", description="T2", **(IDENTIFIERS | {"SeriesNumber": 5}))
     mask = np.ones(SHAPE, bool)
     write_rtstruct(tmp_path / "dicom" / "x.dcm", {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom", 1))
     done = convert_dicom(tmp_path / "dicom", tmp_path / "out")
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.name for path in files} >= {"T1.nii.gz", "DCE.nii.gz", "DCE.json", "FET.nii.gz", "segmentation.nii.gz"}
+    assert {path.name for path in files} >= {
+        "T1.nii.gz",
+        "T2.nii.gz",
+        "DCE.nii.gz",
+        "DCE.json",
+        "FET.nii.gz",
+        "segmentation.nii.gz",
+    }
     contents = [_unpacked(path) for path in files]
     printed = capfd.readouterr()
     texts = [str(done), caplog.text, printed.out, printed.err, *map(str, files)]
@@ -357,6 +377,18 @@ def test_no_identifier_in_errors(tmp_path, breakage, caplog, capfd):
     printed = capfd.readouterr()
     shown = "".join(traceback.format_exception(caught.value)), caplog.text, printed.out, printed.err
     assert leaks(*(text.encode() for text in shown)) == []
+
+
+@pytest.mark.parametrize("broken", [{"NumberOfFrames": 9}, {"Rows": 60_000}, {"SharedFunctionalGroupsSequence": None}])
+def test_no_identifier_in_errors_of_frames(tmp_path, broken, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    with disable_value_validation():
+        write_enhanced(tmp_path / "dicom" / "e", **(IDENTIFIERS | broken))
+    with pytest.raises(InputError) as caught:
+        convert_dicom(tmp_path / "dicom", tmp_path / "out")
+    printed = capfd.readouterr()
+    texts = [*traceback.format_exception(caught.value), caplog.text, printed.out, printed.err]
+    assert leaks(*(text.encode() for text in texts)) == []
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
