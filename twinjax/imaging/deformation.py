@@ -8,7 +8,7 @@ from scipy import ndimage
 from twinjax.core.errors import InputError
 
 # Of the inverse: rounds at most, and what may be left (mm) where the map is followed there and back.
-_ROUNDS, _TOLERANCE_MM = 60, 0.05
+_ROUNDS, _TOLERANCE_MM = 200, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +69,15 @@ def _inverse(displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """
     shape = displacement.shape[:3]
     points = np.indices(shape).reshape(3, -1) * np.diag(affine)[:3, None] + affine[:3, 3:]
-    found = np.zeros_like(points)
+    found, share, before = np.zeros_like(points), 1.0, np.inf
     for _ in range(_ROUNDS):
-        following = -_at(displacement, affine, points + found)
-        moved = float(np.abs(following - found).max())
-        # Half the step where the map is steep, and a whole one would swing.
-        found = 0.5 * (found + following) if moved > 1 else following
+        change = -_at(displacement, affine, points + found) - found
+        moved = float(np.abs(change).max())
         if moved < _TOLERANCE_MM / 10:
             break
+        # Whole steps swing where u grows by more than a millimetre a millimetre; half ones do not up to three.
+        share = 0.5 if moved > 0.9 * before else share
+        found, before = found + share * change, moved
     left = float(np.linalg.norm(found + _at(displacement, affine, points + found), axis=0).max())
     if left > _TOLERANCE_MM:
         raise InputError(f"the deformation cannot be inverted ({left:.2f} mm are left); set registration to rigid")
