@@ -156,8 +156,11 @@ def test_the_deformation_is_recorded_with_its_inverse(folders):
 def test_images_of_one_visit_bend_onto_each_other(tmp_path):
     """T2 was taken of a bent head, in another contrast: half of the bend is found, and masks go back into its file."""
     template, bend = brain_template(VOXEL), Placement((smooth_deformation(3),))
-    write_head(tmp_path / "p", template.affine, template.shape, Placement(), RADII[0], 1, names=("T1", "T2"))
-    write_head(tmp_path / "bent", template.affine, template.shape, bend, RADII[0], 1, names=("T2",))
+    # A slab through the tumour, for the sake of time.
+    slab = template.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 20], [0, 0, 0, 1.0]])
+    shape = (*template.shape[:2], 28)
+    write_head(tmp_path / "p", slab, shape, Placement(), RADII[0], 1, names=("T1", "T2"))
+    write_head(tmp_path / "bent", slab, shape, bend, RADII[0], 1, names=("T2",))
     (tmp_path / "bent" / "T2.nii.gz").replace(tmp_path / "p" / "T2.nii.gz")
     pipeline = ImagingPipeline(
         ["T1", "T2"],
@@ -190,10 +193,7 @@ def test_steep_deformations_are_inverted(stretch):
     field[..., 0] = stretch * np.clip(place - 30.0, 0, 18.0)[:, None, None]
     found = Deformation.create(field, np.diag([3.0, 3.0, 3.0, 1.0]))
     points = np.array([[10.0, 33.0, 41.0, 60.0], [5.0] * 4, [5.0] * 4])
-    np.testing.assert_allclose(found.inverted()(found(points)), points, atol=1.5)
-    index = (found.inverse_displacement[..., 0] + place[:, None, None]) / 3.0
-    back = 3.0 * index + np.interp(index, np.arange(24.0), field[:, 0, 0, 0])
-    np.testing.assert_allclose(back, np.broadcast_to(place[:, None, None], back.shape), atol=0.06)
+    np.testing.assert_allclose(found.inverted()(found(points)), points, atol=0.05)
 
 
 def test_too_little_tissue_to_register_by():

@@ -25,14 +25,22 @@ class Deformation:
 
     @classmethod
     def create(cls, displacement: np.ndarray, affine: np.ndarray) -> "Deformation":
-        """With the inverse. Raises `InputError` where tissue would be folded, which no tissue is."""
+        """With the inverse, on a grid that is wider by the largest displacement.
+
+        Raises `InputError` where tissue would be folded, which no tissue is.
+        """
         lowest = float(jacobian_determinant(displacement, affine).min())
         if lowest <= 0:
             raise InputError(
                 f"the deformable registration folds tissue (lowest Jacobian determinant {lowest:.2f}); check that both "
                 "images show the same organ, or set registration to rigid"
             )
-        return cls(displacement.astype(np.float32), _inverse(displacement, affine), affine)
+        # What is moved out of the grid must find its way back.
+        reach = np.ceil(np.abs(displacement).max(axis=(0, 1, 2)) / np.diag(affine)[:3]).astype(int) + 1
+        wider = affine.copy()
+        wider[:3, 3] -= reach * np.diag(affine)[:3]
+        displacement = np.pad(displacement, [*((n, n) for n in reach), (0, 0)], mode="edge")
+        return cls(displacement.astype(np.float32), _inverse(displacement, wider), wider)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Where points (3, N), RAS mm, come to lie."""
