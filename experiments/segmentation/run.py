@@ -1,6 +1,6 @@
 """Trains a SegResNet on generated scans and tests it on others; all of it is synthetic.
 
-    python experiments/segmentation/run.py [--steps 2200] [--test 32] [--output outputs/segmentation]
+    python experiments/segmentation/run.py [--steps 1600] [--test 32] [--output outputs/segmentation]
 
 Writes `model.safetensors` with `model.json` (for `segmentation=segresnet segmentation.weights=...`), `losses.csv`,
 one line a held-out scan to `metrics.csv`, their summary to `metrics.json`, and `held_out.png`. Beside it the rules of
@@ -22,7 +22,7 @@ from twinjax.imaging import RuleBasedSegmenter, SegResNetSegmenter
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=60, help="scans to train on")
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--crop", type=int, default=40, help="voxels, a multiple of 8")
     parser.add_argument("--seed", type=int, default=0, help="up to 999: scans are drawn from it")
     parser.add_argument("--test", type=int, default=32, help="held-out scans with a tumour")

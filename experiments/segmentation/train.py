@@ -1,8 +1,11 @@
 """Training of a SegResNet on generated scans, from where the last run stopped."""
 
 import csv
+import multiprocessing
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -38,16 +41,56 @@ CROPS = 2
 CHECKPOINT_EVERY = 200
 # Below this bfloat16 gradients of the deepest layer, 2 voxels wide, were not finite (torch 2.13, processor).
 SMALLEST_CROP = 24
+# Training begins with the first scans, and takes one more after so many steps: a second process generates meanwhile.
+FIRST_SCANS, STEPS_PER_SCAN = 6, 12
 
 
-def prepared(seed: int) -> dict:
-    """A generated scan as the segmenter would give it to the network, with labels and where to crop."""
+class Generated(NamedTuple):
+    """(4, X, Y, Z) float16 `image` as the segmenter would give it to the network, (1, X, Y, Z) int8 `label`, and the
+    seconds of the processor that they took."""
+
+    image: np.ndarray
+    label: np.ndarray
+    processor_seconds: float
+
+
+def generated(seed: int) -> Generated:
+    began = time.process_time()
     scan = generate(seed)
     stack = torch.from_numpy(np.stack([scan.images[name] for name in MODALITIES]))
     image = network_preprocessing(DESCRIPTION)(MetaTensor(stack, affine=torch.as_tensor(scan.affine))).as_tensor()
-    label = torch.from_numpy(np.asarray(scan.segmentation))[None]
+    label = np.asarray(scan.segmentation)[None]
     assert image.shape[1:] == label.shape[1:], "generated on the grid of the network"
-    return FgBgToIndicesd("label", image_key="image")({"image": image.half(), "label": label})
+    return Generated(image.half().numpy(), label, time.process_time() - began)
+
+
+class Scans:
+    """The scans of a training run, in the order in which another process generates them."""
+
+    def __init__(self, arriving: Iterator[Generated], count: int):
+        self.arriving, self.count = arriving, count
+        self.found: list[dict] = []
+        self.processor_seconds = 0.0
+
+    def at(self, step: int) -> list[dict]:
+        """Those of a step, with labels and where to crop: the same whenever they came."""
+        wanted = min(self.count, FIRST_SCANS + step // STEPS_PER_SCAN)
+        while len(self.found) < wanted:
+            one = next(self.arriving)
+            self.processor_seconds += one.processor_seconds
+            arrays = {"image": torch.from_numpy(one.image), "label": torch.from_numpy(one.label)}
+            self.found.append(FgBgToIndicesd("label", image_key="image")(arrays))
+        return self.found
+
+
+@contextmanager
+def generating(seeds: range) -> Iterator[Scans]:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield Scans(pool.map(generated, seeds), len(seeds))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def crops(scans: list[dict], size: int, seed: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +126,7 @@ def train(output: Path, *, patients: int, steps: int, crop: int, seed: int) -> T
     torch.manual_seed(seed)
     weights, checkpoint = output / "model.safetensors", output / "checkpoint.pt"
     network = DESCRIPTION.network().train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-5)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-5, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     settings = {"patients": patients, "steps": steps, "crop": crop, "seed": seed}
@@ -99,31 +142,30 @@ def train(output: Path, *, patients: int, steps: int, crop: int, seed: int) -> T
         return Trained(losses, *before)
     began = clocks()
     output.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        seeds = scan_seeds(seed, patients)
-        scans = list(tqdm(pool.map(prepared, seeds), desc="generating", total=patients))
     loss_of = DiceCELoss(softmax=True, to_onehot_y=True, batch=True, weight=torch.tensor(CLASS_WEIGHTS))
     bar = tqdm(range(len(losses), steps), desc="training", initial=len(losses), total=steps)
     seconds = before
-    for step in bar:
-        images, labels = crops(scans, crop, [seed, step])
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(images)
-        loss = loss_of(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if not np.isfinite(losses[-1]):
-            raise SystemExit(f"the loss of step {step + 1} is not finite; the last checkpoint is from before")
-        if (step + 1) % 20 == 0:
-            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
-            seconds = tuple(b + now - then for b, now, then in zip(before, clocks(), began, strict=True))
-            state = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({**state, "settings": settings, "losses": losses, "seconds": seconds}, checkpoint)
+    with generating(scan_seeds(seed, patients)) as scans:
+        for step in bar:
+            images, labels = crops(scans.at(step), crop, [seed, step])
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(images)
+            loss = loss_of(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            if not np.isfinite(losses[-1]):
+                raise SystemExit(f"the loss of step {step + 1} is not finite; the last checkpoint is from before")
+            if (step + 1) % 20 == 0:
+                bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+                clock, own = (b + now - then for b, now, then in zip(before, clocks(), began, strict=True))
+                seconds = (clock, own + scans.processor_seconds)
+                state = {name: part.state_dict() for name, part in parts.items()}
+                torch.save({**state, "settings": settings, "losses": losses, "seconds": seconds}, checkpoint)
     replace(DESCRIPTION, window=crop).save(network, weights)
     with (output / "losses.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("step", "loss"), *enumerate(losses, start=1)])

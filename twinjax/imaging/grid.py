@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from twinjax.core.errors import InputError
-from twinjax.domain import resample
 from twinjax.imaging.nifti import Image
+from twinjax.imaging.placement import Placement, resample_placed
 
 # Voxels of a grid that holds all images of a visit; beyond it they show different places.
 LARGEST_GRID = 2**28
+# Cosine between axes that counts as rounding.
+SKEW = 1e-3
 
 
 class Grid(NamedTuple):
@@ -23,13 +25,36 @@ class Grid(NamedTuple):
 
 
 def common_grid(images: Sequence[Image]) -> Grid:
-    """The grid of the first image, extended in whole voxels to hold all: each comes cropped to its own box."""
-    first = images[0].affine
-    lower, upper = np.zeros(3), np.zeros(3)
-    for image in images:
-        ends = np.array([[0, n - 1] for n in image.data.shape])
+    """The grid of the first image, extended in whole voxels to hold all: each comes cropped to its own box.
+
+    Its axes are made perpendicular, where those of the image are not (slices of a tilted gantry).
+    """
+    return _around(_straight(images[0].affine), [Grid(image.affine, image.data.shape) for image in images])
+
+
+def straight_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Grid:
+    """A grid with perpendicular axes around another one, which is that one where its axes are."""
+    return _around(_straight(affine), [Grid(affine, shape)])
+
+
+def _straight(affine: np.ndarray) -> np.ndarray:
+    """The affine with its axes made perpendicular, one after the other; edges of voxels keep their lengths."""
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = (affine[:3, :3] / edges).T @ (affine[:3, :3] / edges)
+    if np.abs(cosines - np.eye(3)).max() < SKEW:
+        return affine
+    axes, lengths = np.linalg.qr(affine[:3, :3])
+    straight = affine.copy()
+    straight[:3, :3] = axes * np.sign(np.diag(lengths)) * edges
+    return straight
+
+
+def _around(first: np.ndarray, grids: Sequence[Grid]) -> Grid:
+    lower, upper = np.full(3, np.inf), np.full(3, -np.inf)
+    for affine, size in grids:
+        ends = np.array([[0, n - 1] for n in size])
         corners = np.vstack([np.stack(np.meshgrid(*ends, indexing="ij")).reshape(3, -1), np.ones(8)])
-        inside = (np.linalg.inv(first) @ image.affine @ corners)[:3]
+        inside = (np.linalg.inv(first) @ affine @ corners)[:3]
         lower, upper = np.minimum(lower, inside.min(axis=1)), np.maximum(upper, inside.max(axis=1))
     # Rounding noise of the affines must not add a plane of voxels.
     lower, upper = np.floor(lower + 1e-2), np.ceil(upper - 1e-2)
@@ -41,9 +66,9 @@ def common_grid(images: Sequence[Image]) -> Grid:
     return Grid(first @ shift, shape)
 
 
-def onto(image: Image, grid: Grid, motion: np.ndarray, order: int = 1) -> np.ndarray:
-    """The image on `grid`, `motion` (4, 4) being the map from points of the grid's space to those of the image's."""
-    return resample(image.data, np.linalg.inv(motion) @ image.affine, *grid, order=order)
+def onto(image: Image, grid: Grid, placement: Placement, order: int = 1) -> np.ndarray:
+    """The image on `grid`, `placement` leading from points of the grid's space to those of the image's."""
+    return resample_placed(image.data, image.affine, *grid, placement, order=order)
 
 
 def in_parallel(function: Callable, items: Iterable) -> list:

@@ -5,26 +5,26 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
-from twinjax.imaging import labels
 from twinjax.imaging.anatomy import AbstractAnatomy, BrainAnatomy
 from twinjax.imaging.contact_sheet import write_contact_sheet
+from twinjax.imaging.coregistration import AIR_HU, deformation_since, motion_since, placements_within
 from twinjax.imaging.dicom import convert_dicom, is_dicom_folder
 from twinjax.imaging.dynamic import initial_enhancement
 from twinjax.imaging.features import write_features
 from twinjax.imaging.features.cellularity import LARGEST_ADC
 from twinjax.imaging.grid import Grid, common_grid, in_parallel, onto
 from twinjax.imaging.nifti import Image, read_nifti, write_nifti
+from twinjax.imaging.placement import Placement
 from twinjax.imaging.preprocessing import default_preprocessing, preprocess, without_bias_field
 from twinjax.imaging.processed import ProcessedPatient
 from twinjax.imaging.raw_folder import ALIASES, RawVisit, find_files, raw_visits
 from twinjax.imaging.record import ImagingRecord, VisitRecord
-from twinjax.imaging.registration import largest_motion, register
 from twinjax.imaging.scan import RELATIVE_MAPS, TISSUE_MAPS, Scan
 from twinjax.imaging.segmentation.segmenter import AbstractSegmenter
 
@@ -35,8 +35,9 @@ QUANTITATIVE = ("ADC", "DCE", "FET", "PET", "CT")
 # Taken along without being asked for.
 UNASKED = ("ADC", "DCE", "FET")
 MASKS = ("segmentation", "brain_mask")
-# Hounsfield units: what lies outside the field of view is air, and no scan is without anything lighter than fat.
-AIR_HU, FAT_HU = -1024.0, -200.0
+REGISTRATIONS = ("none", "rigid", "deformable")
+# No CT is without anything lighter than fat, in Hounsfield units.
+FAT_HU = -200.0
 
 
 class ImagingPipeline:
@@ -50,9 +51,11 @@ class ImagingPipeline:
       (default: `default_preprocessing`). It must be deterministic and keep the affine.
     - `segmentation_model`: a name of `conf/segmentation`, or an `AbstractSegmenter`.
     - `registration`: `"rigid"` moves a later visit onto the baseline where the patient has moved by more than a
-      voxel; `"none"` trusts the patient space of the files. Rigid, because a deformable map would absorb the
-      growth that is to be measured. Images of one visit are taken as aligned by their headers, unless
-      `align_within_visit` moves each onto the first.
+      voxel; `"none"` trusts the patient space of the files. `"deformable"` lets the tissue around the tumours bend
+      as well, after the rigid motion, for organs that are soft (`twinjax.imaging.deformable`): what a tumour has
+      pushed aside is then taken for deformation, so it is never the default.
+    - `align_within_visit`: how each image of a visit is moved onto its first: `"none"` trusts their headers, or
+      `"rigid"`, `"deformable"`.
     - `anatomy`: the organ, `BrainAnatomy` unless given.
     - `bias_field`: whether images without physical units are divided by the receive field of the scanner (N4).
     - `file_names`: name of `ALIASES` to what it is called in files, where that differs.
@@ -66,11 +69,11 @@ class ImagingPipeline:
         modalities: Sequence[str],
         preprocessing: Callable | None = None,
         segmentation_model: str | AbstractSegmenter = "rule_based",
-        registration: Literal["rigid", "none"] = "rigid",
+        registration: str = "rigid",
         *,
         anatomy: AbstractAnatomy | None = None,
         bias_field: bool = False,
-        align_within_visit: bool = False,
+        align_within_visit: str = "none",
         file_names: Mapping[str, Sequence[str]] | None = None,
         dicom_rules: str = "default",
     ):
@@ -79,8 +82,9 @@ class ImagingPipeline:
             raise InputError(f"modalities: give a list with names of {', '.join(known)}; got {modalities}")
         if len(set(modalities)) < len(modalities) or set(modalities) <= set(UNASKED):
             raise InputError(f"modalities: name each once, and at least one other than {', '.join(UNASKED)}")
-        if registration not in ("rigid", "none"):
-            raise InputError(f"registration must be 'rigid' or 'none', got '{registration}'")
+        for name, value in (("registration", registration), ("align_within_visit", align_within_visit)):
+            if value not in REGISTRATIONS:
+                raise InputError(f"{name} must be one of {', '.join(REGISTRATIONS)}, got '{value}'")
         if unknown := sorted(set(file_names or {}) - set(ALIASES)):
             raise InputError(f"file_names: '{unknown[0]}' is unknown; it names one of {', '.join(ALIASES)}")
         if isinstance(segmentation_model, str):
@@ -155,34 +159,57 @@ class ImagingPipeline:
         if missing:
             found = ", ".join(name for name in files if name not in (*MASKS, *TISSUE_MAPS)) or "none"
             raise InputError(f"'{visit.folder.name}': {', '.join(missing)} missing, found {found}; add the files")
-        steps = []
+        steps: list[str] = []
         # Every file is checked before MONAI opens any.
         raw = {name: _read(name, path, root) for name, path in files.items()}
         images = {name: preprocess(transforms, files[name]) for name in self.modalities if name != "DCE"}
         steps += [type(step).__name__ for step in getattr(transforms, "transforms", [transforms])]
         grid = common_grid(list(images.values())) if baseline is None else Grid(baseline.affine, baseline.shape)
         images |= {name: _check_quantity(name, raw[name]) for name in QUANTITATIVE if name in raw}
-        motion = np.eye(4)
-        if baseline is not None and self.registration == "rigid":
-            motion = _motion(baseline, images)
-            if not np.array_equal(motion, np.eye(4)):
-                steps.append("rigid motion onto the baseline")
-        motions = dict.fromkeys(images, motion)
-        if self.align_within_visit:
-            moved = _motions_within(images)
-            motions |= {name: within @ motion for name, within in moved.items()}
-            steps += [f"rigid motion of {name} onto {next(iter(images))}" for name in moved]
-        resampled = in_parallel(lambda name: _resampled(name, images[name], grid, motions[name]), images)
+        within: dict[str, Placement] = {}
+        if self.align_within_visit != "none":
+            within = placements_within(images, deformable=self.align_within_visit == "deformable")
+            steps += [f"{placement} of {name} onto {next(iter(images))}" for name, placement in within.items()]
+        inputs = _Inputs(visit, files, raw, images, within)
+        placement = Placement()
+        if baseline is not None and self.registration != "none":
+            placement = motion_since(baseline, images)
+        scan, done = self._placed(inputs, grid, placement, baseline)
+        if baseline is not None and self.registration == "deformable":
+            # Where the tumour of this visit is must be known before the tissue around it can be bent.
+            bent = deformation_since(baseline, scan, images, placement)
+            placement = Placement((bent, *placement.steps))
+            scan, done = self._placed(inputs, grid, placement, baseline)
+        if placement.steps:
+            steps.append(f"{placement} onto the baseline")
+        steps += done
+        if not scan.whole_tumor.any():
+            if baseline is None:
+                raise InputError(f"'{visit.folder.name}': empty tumour; check the images, or give a segmentation file")
+            logger.warning("no tumour found on day %g", visit.day)
+        originals = {name: Grid(raw[name].affine, raw[name].data.shape) for name in images}
+        record = VisitRecord(visit.day, originals, {n: inputs.to_file(n, placement) for n in images}, tuple(steps))
+        if baseline is None and (refined := self.anatomy.refined(scan)):
+            maps = scan.tissue_maps | refined
+            scan = Scan.with_maps(scan.affine, scan.images, scan.segmentation, scan.brain_mask, maps)
+        return scan, record
+
+    def _placed(
+        self, inputs: "_Inputs", grid: Grid, placement: Placement, baseline: Scan | None
+    ) -> tuple[Scan, list[str]]:
+        """The visit on `grid`, segmented, and what was done in words."""
+        visit, files, raw, images, _ = inputs
+        steps = ["resampling onto the grid of the baseline, linear"]
+        resampled = in_parallel(lambda n: _resampled(n, images[n], grid, inputs.to_file(n, placement)), images)
         on_grid = dict(zip(images, resampled, strict=True))
-        steps.append("resampling onto the grid of the baseline, linear")
-        masks = {name: onto(raw[name], grid, motion, order=0) for name in MASKS if name in raw}
+        masks = {name: onto(raw[name], grid, placement, order=0) for name in MASKS if name in raw}
         organ = self._organ(visit, masks, on_grid, grid, baseline)
         if self.bias_field:
             plain = [name for name in on_grid if name not in QUANTITATIVE]
             on_grid |= {name: without_bias_field(on_grid[name], organ) for name in plain}
             steps.append(f"N4 bias field correction of {', '.join(plain)}")
         maps = {
-            name: _check_map(onto(raw[name], grid, motion), files[name].name, name)
+            name: _check_map(onto(raw[name], grid, placement), files[name].name, name)
             for name in TISSUE_MAPS
             if name in raw
         }
@@ -191,19 +218,10 @@ class ImagingPipeline:
         elif not set(self.anatomy.maps) <= set(maps):
             logger.info("tissue maps by %s", type(self.anatomy).__name__)
             maps = self.anatomy.tissue(on_grid, grid.affine, organ) | maps
-        inputs = on_grid | {"segmentation": masks["segmentation"]} if "segmentation" in masks else on_grid
-        segmentation = self.segmenter.segment(inputs, grid.affine, organ)
+        seen = on_grid | {"segmentation": masks["segmentation"]} if "segmentation" in masks else on_grid
+        segmentation = self.segmenter.segment(seen, grid.affine, organ)
         steps.append(f"segmentation by {type(self.segmenter).__name__}")
-        if not np.isin(segmentation, labels.WHOLE_TUMOR).any():
-            if baseline is None:
-                raise InputError(f"'{visit.folder.name}': empty tumour; check the images, or give a segmentation file")
-            logger.warning("no tumour found on day %g", visit.day)
-        originals = {name: Grid(raw[name].affine, raw[name].data.shape) for name in on_grid}
-        record = VisitRecord(visit.day, originals, motions, tuple(steps))
-        scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps)
-        if baseline is None and (refined := self.anatomy.refined(scan)):
-            scan = Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps | refined)
-        return scan, record
+        return Scan.with_maps(grid.affine, on_grid, segmentation, organ, maps), steps
 
     def _organ(self, visit: RawVisit, masks, images, grid: Grid, baseline: Scan | None) -> np.ndarray:
         if "brain_mask" in masks:
@@ -218,9 +236,24 @@ class ImagingPipeline:
         return organ
 
 
-def _resampled(name: str, image: Image, grid: Grid, motion: np.ndarray) -> np.ndarray:
+class _Inputs(NamedTuple):
+    """A visit before it is placed: its `files`, what they hold (`raw`), the images as they are used, and what leads
+    from the space of the first image to that of others that were moved onto it (`within`)."""
+
+    visit: RawVisit
+    files: Mapping[str, Path]
+    raw: Mapping[str, Image]
+    images: Mapping[str, Image]
+    within: Mapping[str, Placement]
+
+    def to_file(self, name: str, placement: Placement) -> Placement:
+        """From the processed space to that of one image's file."""
+        return Placement((*placement.steps, *self.within.get(name, Placement()).steps))
+
+
+def _resampled(name: str, image: Image, grid: Grid, placement: Placement) -> np.ndarray:
     outside = AIR_HU if name == "CT" else 0.0
-    return onto(Image(image.data - np.float32(outside), image.affine), grid, motion) + np.float32(outside)
+    return onto(Image(image.data - np.float32(outside), image.affine), grid, placement) + np.float32(outside)
 
 
 def _read(name: str, path: Path, root: Path) -> Image:
@@ -231,36 +264,6 @@ def _plain_first(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Images without physical units, which show anatomy; all where there are none."""
     plain = {name: image for name, image in images.items() if name not in QUANTITATIVE}
     return plain or dict(images)
-
-
-def _motions_within(images: Mapping[str, Image]) -> dict[str, np.ndarray]:
-    """The map from points of the first image to those of each other one that has moved by more than a voxel."""
-    first, *others = images
-    shown, affine = _shown(first, images[first].data), images[first].affine
-    found = {}
-    for name in others:
-        motion = register(shown, affine, _shown(name, images[name].data), images[name].affine)
-        if largest_motion(motion, shown > 0, affine) > np.linalg.norm(affine[:3, :3], axis=0).max():
-            found[name] = motion
-    return found
-
-
-def _shown(name: str, data: np.ndarray) -> np.ndarray:
-    """An image as registration wants it: zero where there is nothing."""
-    return np.maximum(data - np.float32(AIR_HU), 0) if name == "CT" else data
-
-
-def _motion(baseline: Scan, images: Mapping[str, Image]) -> np.ndarray:
-    """The rigid motion since the baseline; the identity below a voxel, which cannot be told from none."""
-    name, image = next(iter(images.items()))
-    brain = np.ones(baseline.shape, bool) if baseline.brain_mask is None else baseline.brain_mask
-    fixed, moving = _shown(name, baseline.image(name)), _shown(name, image.data)
-    motion = register(fixed, baseline.affine, moving, image.affine)
-    moved = largest_motion(motion, brain, baseline.affine)
-    if moved <= float(baseline.spacing.max()):
-        return np.eye(4)
-    logger.info("the patient has moved by up to %.1f mm since the baseline: resampling", moved)
-    return motion
 
 
 def _check_quantity(name: str, image: Image) -> Image:

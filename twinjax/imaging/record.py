@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from twinjax.core.errors import InputError
-from twinjax.domain import resample
+from twinjax.imaging.deformation import Deformation
 from twinjax.imaging.grid import Grid, in_parallel
+from twinjax.imaging.nifti import read_nifti, write_nifti
+from twinjax.imaging.placement import Placement, resample_placed
 
 FILE = "imaging.json"
 
@@ -18,13 +20,13 @@ FILE = "imaging.json"
 class VisitRecord:
     """One visit.
 
-    **Fields:** `day`; `originals`, modality to the grid of its file; `motions`, modality to the (4, 4) map from points
+    **Fields:** `day`; `originals`, modality to the grid of its file; `placements`, modality to what leads from points
     of the processed space (RAS, mm) to those of its file; `steps`, in words, in their order.
     """
 
     day: float
     originals: dict[str, Grid]
-    motions: dict[str, np.ndarray]
+    placements: dict[str, Placement]
     steps: tuple[str, ...]
 
 
@@ -52,13 +54,15 @@ class ImagingRecord:
         visit = self.visit(day)
         if modality not in visit.originals:
             raise InputError(f"day {visit.day:g} has no {modality}; it has {', '.join(sorted(visit.originals))}")
-        original, affine = visit.originals[modality], visit.motions[modality] @ self.grid.affine
+        original, back = visit.originals[modality], visit.placements[modality].inverted()
+
+        def moved(values: np.ndarray) -> np.ndarray:
+            return resample_placed(values.astype(np.float32), self.grid.affine, *original, back)
+
         if not (array.dtype.kind in "bui" if labels is None else labels):
-            return resample(array.astype(np.float32), affine, *original, order=1), original.affine
+            return moved(array), original.affine
         classes = np.unique(array)
-        shares = in_parallel(
-            lambda value: resample((array == value).astype(np.float32), affine, *original, order=1), classes
-        )
+        shares = in_parallel(lambda value: moved(array == value), classes)
         # Outside of what was processed every share is zero; there is nothing there.
         found = np.where(np.max(shares, axis=0) > 0, classes[np.argmax(shares, axis=0)], 0)
         return found.astype(array.dtype), original.affine
@@ -71,7 +75,11 @@ class ImagingRecord:
         return found[0]
 
     def save(self, folder: Path) -> None:
-        """Write `imaging.json` into a processed folder."""
+        """Write `imaging.json` into a processed folder, and beside it each deformation with its inverse, as
+        `deformation_NN.nii.gz` of displacements in mm along the axes of patient space (RAS)."""
+        for old in folder.glob("*deformation_*.nii.gz"):
+            old.unlink()
+        files: dict[int, dict[str, str]] = {}
         content = {
             "grid": _plain(self.grid),
             "visits": [
@@ -79,7 +87,7 @@ class ImagingRecord:
                     "day": visit.day,
                     "steps": list(visit.steps),
                     "originals": {
-                        name: {**_plain(grid), "motion": visit.motions[name].tolist()}
+                        name: {**_plain(grid), "placement": _saved(visit.placements[name], folder, files)}
                         for name, grid in visit.originals.items()
                     },
                 }
@@ -100,7 +108,7 @@ class ImagingRecord:
                 VisitRecord(
                     float(visit["day"]),
                     {name: _grid(entry) for name, entry in visit["originals"].items()},
-                    {name: _matrix(entry["motion"]) for name, entry in visit["originals"].items()},
+                    {name: _loaded(entry["placement"], path.parent) for name, entry in visit["originals"].items()},
                     tuple(visit["steps"]),
                 )
                 for visit in content["visits"]
@@ -108,6 +116,33 @@ class ImagingRecord:
             return cls(_grid(content["grid"]), visits)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{FILE} is damaged ({error}); process the patient again") from error
+
+
+def _saved(placement: Placement, folder: Path, files: dict[int, dict[str, str]]) -> list[dict[str, Any]]:
+    """The steps; `files` has those of the deformations that are written, by identity, as images share them."""
+    steps = []
+    for step in placement.steps:
+        if not isinstance(step, Deformation):
+            steps.append({"motion": step.tolist()})
+            continue
+        if id(step) not in files:
+            name = f"deformation_{len(files):02d}.nii.gz"
+            files[id(step)] = {"deformation": name, "inverse": f"inverse_{name}"}
+            write_nifti(folder / name, step.displacement, step.affine, axes=4)
+            write_nifti(folder / f"inverse_{name}", step.inverse_displacement, step.affine, axes=4)
+        steps.append(files[id(step)])
+    return steps
+
+
+def _loaded(steps: list[dict[str, Any]], folder: Path) -> Placement:
+    found: list[np.ndarray | Deformation] = []
+    for step in steps:
+        if "motion" in step:
+            found.append(_matrix(step["motion"]))
+            continue
+        there, back = (read_nifti(folder / step[key], root=folder, axes=4) for key in ("deformation", "inverse"))
+        found.append(Deformation(there.data, back.data, there.affine))
+    return Placement(tuple(found))
 
 
 def _plain(grid: Grid) -> dict[str, Any]:

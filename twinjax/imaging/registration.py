@@ -32,7 +32,7 @@ def register(
         import SimpleITK as sitk
     except ImportError as error:
         raise MissingDependencyError("registration needs SimpleITK: pip install 'twinjax[imaging]'") from error
-    images = [_isotropic(*pair, resolution_mm) for pair in ((fixed, fixed_affine), (moving, moving_affine))]
+    images = [isotropic(*pair, resolution_mm) for pair in ((fixed, fixed_affine), (moving, moving_affine))]
     centre = fixed_affine @ [*((np.asarray(fixed.shape) - 1) / 2), 1.0]
     transform = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
     transform.SetCenter(centre[:3].tolist())
@@ -78,7 +78,7 @@ def largest_motion(matrix: np.ndarray, region: np.ndarray, affine: np.ndarray) -
     return float(np.linalg.norm(((matrix - np.eye(4)) @ points)[:3], axis=0).max(initial=0.0))
 
 
-def _isotropic(array: np.ndarray, affine: np.ndarray, resolution_mm: float):
+def isotropic(array: np.ndarray, affine: np.ndarray, resolution_mm: float):
     """A SimpleITK image along the axes of patient space: an oblique or sheared grid is a matter of `resample`."""
     import SimpleITK as sitk
 

@@ -9,6 +9,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -111,6 +112,77 @@ def write_series(
         files.append(folder / f"IM{order[index]:05d}_{number}")
         dataset.save_as(files[-1], enforce_file_format=True)
     return files
+
+
+def write_enhanced(
+    path: Path,
+    voxels: np.ndarray | None = None,
+    *,
+    sop_class: str = EnhancedMRImageStorage,
+    modality: str = "MR",
+    description: str = "T1 mprage",
+    rotation: np.ndarray = OBLIQUE,
+    frames: list[dict[str, Any]] | None = None,
+    shared: dict[str, Any] | None = None,
+    **header: Any,
+) -> Path:
+    """Write an (X, Y, Z) or (X, Y, Z, T) array as one enhanced multi-frame file, its frames shuffled.
+
+    `frames` holds functional groups of single frames, in the order of slices, then times, `shared` those of all; an
+    empty dictionary leaves a group out. `header` holds further values of the file.
+    """
+    voxels = stored_voxels() if voxels is None else voxels
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stack = voxels.reshape(*voxels.shape[:3], -1)
+    count = stack.shape[2] * stack.shape[3]
+    order = np.random.default_rng(1).permutation(count)
+    groups, pixels = [], []
+    for index in order:
+        time, slice_ = divmod(int(index), stack.shape[2])
+        group: dict[str, Any] = {
+            "PlanePositionSequence": {
+                "ImagePositionPatient": [f"{x:.10g}" for x in ORIGIN + rotation[:, 2] * SPACING[2] * slice_]
+            },
+            "FrameContentSequence": {"StackID": "1", "InStackPositionNumber": slice_ + 1},
+        }
+        if voxels.ndim == 4:
+            group["TemporalPositionSequence"] = {"TemporalPositionTimeOffset": 5.0 * time}
+        group |= frames[index] if frames else {}
+        groups.append(fill(pydicom.Dataset(), {key: value or None for key, value in group.items()}))
+        pixels.append(np.ascontiguousarray(stack[:, :, slice_, time].T).astype("<u2").tobytes())
+    common = {
+        "PixelMeasuresSequence": {"PixelSpacing": [SPACING[1], SPACING[0]], "SliceThickness": SPACING[2]},
+        "PlaneOrientationSequence": {"ImageOrientationPatient": [f"{x:.10g}" for x in rotation[:, :2].T.ravel()]},
+    }
+    common |= shared or {}
+    values: dict[str, Any] = {
+        "PatientID": PATIENT,
+        "PatientName": "Doe^Jane",
+        "StudyInstanceUID": STUDY,
+        "SeriesInstanceUID": uid(),
+        "FrameOfReferenceUID": FRAME,
+        "StudyDate": "20240301",
+        "StudyTime": "090000",
+        "Modality": modality,
+        "SeriesNumber": 1,
+        "SeriesDescription": description,
+        "InstanceNumber": 1,
+        "NumberOfFrames": count,
+        "Rows": stack.shape[1],
+        "Columns": stack.shape[0],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+        "SharedFunctionalGroupsSequence": {key: value or None for key, value in common.items()},
+    }
+    dataset = new_dataset(values | header, sop_class)
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    dataset.PixelData = b"".join(pixels)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
 
 
 def new_dataset(values: dict[str, Any], sop_class: str) -> pydicom.Dataset:

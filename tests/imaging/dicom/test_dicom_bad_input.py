@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import OBLIQUE, ORIGIN, PATIENT, PET_HEADER, SHAPE, SPACING, affine_of, change, write_series
+from dicom_series import (
+    OBLIQUE,
+    ORIGIN,
+    PATIENT,
+    PET_HEADER,
+    SHAPE,
+    SPACING,
+    affine_of,
+    change,
+    write_enhanced,
+    write_series,
+)
 from pydicom.config import disable_value_validation
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless
@@ -128,10 +139,16 @@ def test_rounding_of_places_is_no_gap(tmp_path):
     assert len(convert_dicom(tmp_path / "dicom", tmp_path / "out")) == 1
 
 
-def test_tilted_gantry(tmp_path):
-    tilt = [{"ImagePositionPatient": [f"{x:.6f}" for x in [0, 0.8 * k, 3 * k]]} for k in range(SHAPE[2])]
-    write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=tilt)
-    refused(tmp_path, r"slices shift sideways by 0\.80 mm each \(tilted gantry\)")
+def test_slices_that_shift_sideways_unevenly(tmp_path):
+    shifts = [{"ImagePositionPatient": [0, 0.8 * (k > 3), 3 * k]} for k in range(SHAPE[2])]
+    files = write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=shifts)
+    refused(tmp_path, rf"{files[4].name} is shifted sideways against the others by 0\.80 mm; check its position")
+
+
+def test_slices_that_shift_by_more_than_their_distance(tmp_path):
+    shifts = [{"ImagePositionPatient": [0, 4 * k, 3 * k]} for k in range(SHAPE[2])]
+    write_series(tmp_path / "dicom", modality="CT", rotation=np.eye(3), slices=shifts)
+    refused(tmp_path, "its slices shift sideways by more than their distance; reformat the series")
 
 
 def test_duplicate_slices(tmp_path):
@@ -200,7 +217,7 @@ def test_absurd_size_is_refused_from_the_header(tmp_path):
 @pytest.mark.parametrize(
     ("header", "match"),
     [
-        ({"NumberOfFrames": 20}, "is multi-frame; export the series as one file a slice"),
+        ({"NumberOfFrames": 20}, "is multi-frame, and no enhanced CT, MR or PET"),
         ({"SamplesPerPixel": 3}, "is a colour image"),
         ({"PixelSpacing": None}, "PixelSpacing is missing or malformed"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing or malformed"),
@@ -313,11 +330,20 @@ def test_no_identifier_in_outputs_or_logs(tmp_path, caplog, capfd):
     write_named(tmp_path / "dicom", voxels=np.ones((4, 4, 3, 2), np.uint16), number=2, description="DCE")
     write_named(tmp_path / "dicom", modality="PT", number=3, description="FET", **PET_HEADER)
     write_named(tmp_path / "dicom", number=4, description="bold")
+    with disable_value_validation():
+        write_enhanced(tmp_path / "dicom" / "frames", description="T2", **(IDENTIFIERS | {"SeriesNumber": 5}))
     mask = np.ones(SHAPE, bool)
     write_rtstruct(tmp_path / "dicom" / "x.dcm", {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom", 1))
     done = convert_dicom(tmp_path / "dicom", tmp_path / "out")
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.name for path in files} >= {"T1.nii.gz", "DCE.nii.gz", "DCE.json", "FET.nii.gz", "segmentation.nii.gz"}
+    assert {path.name for path in files} >= {
+        "T1.nii.gz",
+        "T2.nii.gz",
+        "DCE.nii.gz",
+        "DCE.json",
+        "FET.nii.gz",
+        "segmentation.nii.gz",
+    }
     contents = [_unpacked(path) for path in files]
     printed = capfd.readouterr()
     texts = [str(done), caplog.text, printed.out, printed.err, *map(str, files)]
@@ -351,6 +377,18 @@ def test_no_identifier_in_errors(tmp_path, breakage, caplog, capfd):
     printed = capfd.readouterr()
     shown = "".join(traceback.format_exception(caught.value)), caplog.text, printed.out, printed.err
     assert leaks(*(text.encode() for text in shown)) == []
+
+
+@pytest.mark.parametrize("broken", [{"NumberOfFrames": 9}, {"Rows": 60_000}, {"SharedFunctionalGroupsSequence": None}])
+def test_no_identifier_in_errors_of_frames(tmp_path, broken, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    with disable_value_validation():
+        write_enhanced(tmp_path / "dicom" / "e", **(IDENTIFIERS | broken))
+    with pytest.raises(InputError) as caught:
+        convert_dicom(tmp_path / "dicom", tmp_path / "out")
+    printed = capfd.readouterr()
+    texts = [*traceback.format_exception(caught.value), caplog.text, printed.out, printed.err]
+    assert leaks(*(text.encode() for text in texts)) == []
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])

@@ -42,13 +42,15 @@ UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2
 @dataclass(frozen=True, eq=False)
 class Instance:
     """**Fields:** `path`; `file`, its name relative to the folder; `header`, keyword to value for those of `KEYWORDS`
-    that are there and well formed; `transfer_syntax`; `pixel_bytes`, what follows the header in the file."""
+    that are there and well formed; `transfer_syntax`; `pixel_bytes`, what follows the header in the file; `frame`, its
+    number in a multi-frame file, from 0, or None."""
 
     path: Path
     file: str
     header: dict[str, Any]
     transfer_syntax: str
     pixel_bytes: int
+    frame: int | None = None
 
     def text(self, keyword: str) -> str:
         """The value as one printable line of at most 64 characters; empty where it is missing."""
@@ -140,22 +142,26 @@ def read_instance(path: Path, file: str) -> Instance | None:
         options: Any = {"stop_before_pixels": True, "specific_tags": [*KEYWORDS, *NESTED]}
         dataset = read_dataset(opened, file, **options)
         pixel_bytes = path.stat().st_size - opened.tell()
-    header = _values(dataset, KEYWORDS)
+    return Instance(path, file, header_of(dataset), syntax, pixel_bytes)
+
+
+def header_of(dataset: Any) -> dict[str, Any]:
+    """What `Instance.header` has of a dataset, or of an item of a sequence."""
+    header = values_of(dataset, KEYWORDS)
     for sequence, keywords in NESTED.items():
-        header |= _values(_first_item(dataset, sequence), keywords)
-    units = _first_item(_first_item(dataset, "RealWorldValueMappingSequence"), "MeasurementUnitsCodeSequence")
-    header |= {f"RealWorld{key}": value for key, value in _values(units, ("CodeValue",)).items()}
-    return Instance(path, file, header, syntax, pixel_bytes)
+        header |= values_of(first_item(dataset, sequence), keywords)
+    units = first_item(first_item(dataset, "RealWorldValueMappingSequence"), "MeasurementUnitsCodeSequence")
+    return header | {f"RealWorld{key}": value for key, value in values_of(units, ("CodeValue",)).items()}
 
 
-def _first_item(dataset: Any, sequence: str) -> Any:
+def first_item(dataset: Any, sequence: str) -> Any:
     try:
         return dataset[sequence].value[0]
     except (KeyError, IndexError, TypeError):
         return None
 
 
-def _values(dataset: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
+def values_of(dataset: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
     values = {}
     for keyword in keywords:
         try:

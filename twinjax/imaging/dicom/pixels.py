@@ -1,6 +1,8 @@
 """Voxels of a series in physical units."""
 
 import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -35,10 +37,10 @@ DIFFUSION_UNITS = {
 def check_pixels(series: Series) -> None:
     """`InputError` unless every file has a transfer syntax that is decoded and, uncompressed, all of its pixels."""
     for instance in series.instances:
-        if instance.transfer_syntax not in DECODABLE:
+        if instance.transfer_syntax not in DECODABLE or not (instance.frame is None or _decodes_frames(instance)):
             raise InputError(
                 f"{instance.file}: its compression ({_syntax_name(instance.transfer_syntax)}) cannot be decoded; "
-                "export it uncompressed"
+                "export it uncompressed" + ("" if instance.frame is None else ", or install pylibjpeg-libjpeg")
             )
         bits = np.prod([instance.number(key, 1) for key in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")])
         expected = int(bits) // 8 if instance.transfer_syntax in UNCOMPRESSED else 1
@@ -53,9 +55,16 @@ def read_voxels(series: Series, stack: Stack, rule: SeriesRule) -> np.ndarray:
     Raises `InputError` for pixels that cannot be decoded and units that cannot be told.
     """
     voxels = np.empty((*stack.shape, len(stack.volumes)), dtype=np.float32)
+    real_world = rule.name == "ADC" and _real_world_unit(series) is not None
+    files: dict[Path, list[tuple[Instance, int, int]]] = {}
     for time, volume in enumerate(stack.volumes):
         for slice_, instance in enumerate(volume):
-            pixels = _read_pixels(instance, real_world=rule.name == "ADC" and _real_world_unit(series) is not None)
+            files.setdefault(instance.path, []).append((instance, slice_, time))
+    for places in files.values():
+        # In the order of the file: a multi-frame file is opened once.
+        places.sort(key=lambda place: place[0].frame or 0)
+        pixels_of = _read_pixels([instance for instance, *_ in places], real_world)
+        for (instance, slice_, time), pixels in zip(places, pixels_of, strict=True):
             if pixels.shape != (stack.shape[1], stack.shape[0]):
                 raise InputError(f"{instance.file}: its pixels are not of the size in its header; export it again")
             voxels[:, :, slice_, time] = pixels.T
@@ -70,7 +79,30 @@ def read_voxels(series: Series, stack: Stack, rule: SeriesRule) -> np.ndarray:
     return voxels if stack.times is not None else voxels[..., 0]
 
 
-def _read_pixels(instance: Instance, real_world: bool) -> np.ndarray:
+def _read_pixels(instances: Sequence[Instance], real_world: bool) -> Iterator[np.ndarray]:
+    """(rows, columns) rescaled values of the instances of one file."""
+    if instances[0].frame is None:
+        yield _read_file(instances[0], real_world)
+        return
+    message = f"{instances[0].file}: its pixels are corrupt or truncated; export or download it again"
+    with refused_as(message):
+        stored = require("pydicom.pixels").iter_pixels(
+            instances[0].path, indices=[instance.frame for instance in instances], raw=True
+        )
+    kind = "RealWorldValue" if real_world else "Rescale"
+    for instance in instances:
+        with refused_as(message):
+            pixels = np.asarray(next(stored), np.float32)
+        slope, intercept = instance.number(f"{kind}Slope", 1), instance.number(f"{kind}Intercept", 0)
+        yield pixels * np.float32(slope) + np.float32(intercept)
+
+
+def _decodes_frames(instance: Instance) -> bool:
+    """Whether pydicom has a decoder: frames are not read by SimpleITK, which rescales all of a file alike."""
+    return require("pydicom.pixels").get_decoder(instance.transfer_syntax).is_available
+
+
+def _read_file(instance: Instance, real_world: bool) -> np.ndarray:
     sitk = require("SimpleITK")
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     # GDCM prints what it finds odd in a header, names included.

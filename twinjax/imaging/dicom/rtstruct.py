@@ -11,7 +11,7 @@ from twinjax.domain import resample
 from twinjax.imaging.dicom.dependency import require
 from twinjax.imaging.dicom.instance import quiet, read_dataset, refused_as
 from twinjax.imaging.dicom.polygon import fill, outlines
-from twinjax.imaging.dicom.source import SOFTWARE, Source, reference
+from twinjax.imaging.dicom.source import SOFTWARE, Source
 from twinjax.imaging.dicom.stack import LPS_TO_RAS
 from twinjax.imaging.nifti import MAX_VOXELS
 
@@ -175,7 +175,7 @@ def write_rtstruct(path: str | Path, masks: Mapping[str, np.ndarray], affine: np
         first = source.datasets[0]
         dataset = source.new_object(SOP_CLASS, "RTSTRUCT", "Tumour regions")
         dataset.StructureSetLabel, dataset.StructureSetDate, dataset.StructureSetTime = SOFTWARE, "", ""
-        images = sequence([reference(slice_) for slice_ in source.datasets])
+        images = sequence([source.reference(slice_) for slice_ in range(source.shape[2])])
         series = item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
         study = item(
             ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
@@ -198,7 +198,7 @@ def write_rtstruct(path: str | Path, masks: Mapping[str, np.ndarray], affine: np
             )
             contours = [
                 item(
-                    ContourImageSequence=sequence([reference(source.datasets[slice_])]),
+                    ContourImageSequence=sequence([source.reference(slice_)]),
                     ContourGeometricType="CLOSED_PLANAR",
                     NumberOfContourPoints=len(points),
                     ContourData=[f"{value:.4f}" for value in points.ravel()],

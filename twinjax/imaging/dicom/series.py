@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.dicom.instance import Instance, has_magic, parse_moment, read_instance
+from twinjax.imaging.dicom.multiframe import frames, is_multiframe
 from twinjax.imaging.nifti import SUFFIXES
 
 logger = logging.getLogger("twinjax")
@@ -18,7 +19,7 @@ MASK_MODALITIES = ("SEG", "RTSTRUCT")
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """**Fields:** `instances`, at least one, by file name."""
+    """**Fields:** `instances`, at least one, by file name, and by frame where a file has several."""
 
     instances: tuple[Instance, ...]
 
@@ -89,7 +90,8 @@ def read_series(dicom_folder: str | Path) -> list[Series]:
             continue
         instance = read_instance(path, file)
         if instance is not None:
-            groups.setdefault(instance.text("SeriesInstanceUID"), []).append(instance)
+            parts = frames(instance) if is_multiframe(instance) else [instance]
+            groups.setdefault(instance.text("SeriesInstanceUID"), []).extend(parts)
     if others:
         logger.info("%d files left alone, being no DICOM", others)
     if not groups:

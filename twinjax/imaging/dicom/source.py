@@ -13,6 +13,7 @@ from twinjax.imaging.dicom.dependency import require
 from twinjax.imaging.dicom.instance import read_dataset
 from twinjax.imaging.dicom.series import Series, read_series
 from twinjax.imaging.dicom.stack import read_stack
+from twinjax.imaging.grid import Grid
 
 SOFTWARE = "twinjax"
 UTF_8 = "ISO_IR 192"
@@ -29,19 +30,22 @@ IDENTITY = (
 class Source:
     """**Fields:** `datasets`, the headers of the slices in the order of the grid; `affine` (4, 4), voxel index to
     RAS mm; `shape` (X, Y, Z); `free_number`, a series number that the folder does not have; `day` since the first study
-    of the folder, None without a date."""
+    of the folder, None without a date; `frames`, the number of each slice in its multi-frame file from 1, or None."""
 
     datasets: tuple[Any, ...]
     affine: np.ndarray
     shape: tuple[int, int, int]
     free_number: int
     day: int | None
+    frames: tuple[int, ...] | None = None
 
-    def on_grid(self, array: np.ndarray, affine: np.ndarray, name: str, order: int) -> np.ndarray:
-        """An (X, Y, Z) array on the grid of the source; `InputError` for another number of axes."""
+    def on_grid(
+        self, array: np.ndarray, affine: np.ndarray, name: str, order: int, grid: Grid | None = None
+    ) -> np.ndarray:
+        """An (X, Y, Z) array on the grid of the source, or another; `InputError` for another number of axes."""
         if np.ndim(array) != 3:
             raise InputError(f"{name}: an (X, Y, Z) array is written, got shape {np.shape(array)}")
-        return resample(array, affine, self.affine, self.shape, order=order)
+        return resample(array, affine, *(grid or (self.affine, self.shape)), order=order)
 
     def masks_on_grid(self, masks: Mapping[str, np.ndarray], affine: np.ndarray) -> dict[str, np.ndarray]:
         """Named bool masks by the nearest voxel; `InputError` where there is none, or one is empty."""
@@ -72,12 +76,13 @@ class Source:
         dataset.OperatorsName = ""
         return dataset
 
-
-def reference(dataset: Any) -> Any:
-    """A sequence item that refers to an instance."""
-    item = require("pydicom").Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    return item
+    def reference(self, slice_: int) -> Any:
+        """A sequence item that refers to the image of a slice."""
+        item, dataset = require("pydicom").Dataset(), self.datasets[slice_]
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+        if self.frames is not None:
+            item.ReferencedFrameNumber = self.frames[slice_]
+        return item
 
 
 def read_source(source_folder: str | Path, series_number: int | None = None) -> Source:
@@ -90,15 +95,19 @@ def read_source(source_folder: str | Path, series_number: int | None = None) -> 
     stack = read_stack(series)
     if not series.first.text("FrameOfReferenceUID"):
         raise InputError(f"{series.label} has no FrameOfReferenceUID, which ties images together; export it again")
-    slices = [read_dataset(i.path, i.file, stop_before_pixels=True) for i in stack.volumes[0]]
-    for dataset in slices:
+    first = stack.volumes[0]
+    headers = {
+        i.path: read_dataset(i.path, i.file, stop_before_pixels=True) for i in {i.path: i for i in first}.values()
+    }
+    frames = tuple(1 + i.frame for i in first if i.frame is not None) or None
+    for dataset in headers.values():
         for keyword in IDENTITY:
             if keyword not in dataset:
                 setattr(dataset, keyword, "")
     free_number = 1 + max(group.number for group in everything)
     dates = [group.date for group in everything if group.date is not None]
     day = None if series.date is None else (series.date - min(dates)).days
-    return Source(tuple(slices), stack.affine, stack.shape, free_number, day)
+    return Source(tuple(headers[i.path] for i in first), stack.affine, stack.shape, free_number, day, frames)
 
 
 def _only(candidates: list[Series], series_number: int | None) -> Series:

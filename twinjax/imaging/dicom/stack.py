@@ -20,7 +20,14 @@ SAME_PLACE, SAME_DIRECTION = 1e-3, 1e-3
 # Of the slice distance: decimal strings are rounded, a lacking slice changes it by all of it.
 DISTANCE_TOLERANCE = 0.02
 # What may tell the time points of a series apart.
-CLOCKS = ("TriggerTime", "FrameReferenceTime", "AcquisitionDateTime", "AcquisitionTime", "TemporalResolution")
+CLOCKS = (
+    "TemporalPositionTimeOffset",
+    "TriggerTime",
+    "FrameReferenceTime",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "TemporalResolution",
+)
 
 
 class Stack(NamedTuple):
@@ -38,7 +45,8 @@ def read_stack(series: Series) -> Stack:
 
     Raises `InputError` for headers without geometry, colour and multi-frame images, sizes beyond `MAX_VOXELS`, more
     than one orientation or size, fewer than two places, images of one place that no time tells apart, time points
-    that lack slices, unequal slice distances, and slices that shift sideways (a tilted gantry).
+    that lack slices, unequal slice distances, and slices that shift sideways by unequal steps. Equal steps, as of a
+    tilted gantry, are in the affine, which is sheared then.
     """
     instances, label = series.instances, series.label
     size = np.array([_size(instance) for instance in instances])
@@ -85,7 +93,9 @@ def _size(instance: Instance) -> tuple[int, int]:
     if rows < 1 or columns < 1:
         raise InputError(f"{instance.file} has no pixels ({rows} rows, {columns} columns); export it again")
     if instance.number("NumberOfFrames", 1) > 1:
-        raise InputError(f"{instance.file} is multi-frame; export the series as one file a slice (classic DICOM)")
+        raise InputError(
+            f"{instance.file} is multi-frame, and no enhanced CT, MR or PET; export the series as one file a slice"
+        )
     if instance.number("SamplesPerPixel", 1) != 1:
         raise InputError(f"{instance.file} is a colour image; export the series itself, not a screenshot")
     return rows, columns
@@ -153,6 +163,8 @@ def _seconds(instance: Instance, clock: str) -> float | None:
     """Seconds since anything, the same for all files; None where the header does not say."""
     if clock not in instance.header:
         return None
+    if clock == "TemporalPositionTimeOffset":
+        return instance.number(clock)
     if clock in ("TriggerTime", "FrameReferenceTime"):
         return instance.number(clock) / 1000
     if clock == "TemporalResolution":
@@ -175,8 +187,13 @@ def _check_distances(volume: Sequence[Instance], places: np.ndarray, normal: np.
             f"{label} has a gap: {volume[worst].file} and {volume[worst + 1].file} are {heights[worst]:.2f} mm apart, "
             f"others {typical:.2f} mm; add the lacking slices, or resample the series"
         )
-    sideways = np.linalg.norm(steps - heights[:, None] * normal, axis=1)
-    if sideways.max() > tolerance:
+    sideways = steps - heights[:, None] * normal
+    uneven = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
+    worst = int(np.argmax(uneven))
+    if uneven[worst] > tolerance:
         raise InputError(
-            f"{label}: its slices shift sideways by {sideways.max():.2f} mm each (tilted gantry); reformat the series"
+            f"{label}: {volume[worst + 1].file} is shifted sideways against the others by {uneven[worst]:.2f} mm; "
+            "check its position, or reformat the series"
         )
+    if float(np.linalg.norm(np.median(sideways, axis=0))) > typical:
+        raise InputError(f"{label}: its slices shift sideways by more than their distance; reformat the series")

@@ -25,6 +25,7 @@ def suv_factor(series: Series) -> float:
 
     Units `GML` are SUV already. `BQML` takes PatientWeight and the dose, half-life and time of the injection, and
     DecayCorrection (DICOM PS3.3 C.8.9.1): `ADMIN` is corrected to the injection, `START` to the start of the series.
+    Of enhanced files it is DecayCorrectionDateTime (PS3.3 C.8.22.6).
     That start is the series time, or the earliest acquisition where the series was made later, in post-processing;
     private elements are not read.
 
@@ -47,7 +48,8 @@ def suv_factor(series: Series) -> float:
         values.append(first.number(keyword, 0.0))
         if values[-1] <= 0:
             raise InputError(f"{label}: {keyword} is missing or not positive, so there is no SUV; {hint}")
-    decay = first.text("DecayCorrection")
+    # Enhanced files give the instant itself.
+    decay = "START" if "DecayCorrectionDateTime" in first.header else first.text("DecayCorrection")
     if decay not in ("START", "ADMIN"):
         raise InputError(f"{label}: DecayCorrection '{decay}' gives no SUV, only START and ADMIN do; {hint}")
     (weight, dose, half_life), elapsed = values, 0.0
@@ -60,8 +62,10 @@ def suv_factor(series: Series) -> float:
 
 
 def _seconds_since_injection(series: Series, hint: str) -> float:
-    candidates = [series.first.moment("SeriesDate", "SeriesTime")]
-    candidates += [instance.moment("AcquisitionDate", "AcquisitionTime") for instance in series.instances]
+    instant = parse_moment(series.first.text("DecayCorrectionDateTime"))
+    candidates = [series.first.moment("SeriesDate", "SeriesTime")] if instant is None else [instant]
+    if instant is None:
+        candidates += [instance.moment("AcquisitionDate", "AcquisitionTime") for instance in series.instances]
     starts = [moment for moment in candidates if moment is not None]
     if not starts:
         raise InputError(f"{series.label}: SeriesTime and AcquisitionTime are missing, so there is no SUV; {hint}")
