@@ -63,7 +63,10 @@ class DiffusionOperator(eqx.Module):
         return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides, self.execution).reshape(u.shape)
 
     def by(self, execution: Execution) -> "DiffusionOperator":
-        """The same operator, of which one device makes the passes so far, with passes made by `execution`."""
+        """The same operator with passes made by `execution`; over several devices, within a compiled program only.
+
+        It must be one of the default execution so far.
+        """
         faces = tuple(with_copies(face, max(self.strides), execution) for face in self.faces)
         return DiffusionOperator(faces, self.scale, self.strides, execution)
 

@@ -37,8 +37,8 @@ class Execution(NamedTuple):
         found = jax.devices()
         if len(found) < devices:
             raise InputError(
-                f"solver.devices is {devices}, but there are {len(found)} ({found[0].platform}); ask for fewer, or on a "
-                f"CPU set XLA_FLAGS=--xla_force_host_platform_device_count={devices}"
+                f"solver.devices is {devices}, but there are {len(found)} ({found[0].platform}); ask for fewer, or on "
+                f"a CPU set XLA_FLAGS=--xla_force_host_platform_device_count={devices}"
             )
         return cls(kernel, Mesh(np.asarray(found[:devices]), (SLAB,)))
 

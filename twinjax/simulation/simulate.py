@@ -74,9 +74,9 @@ def simulate(
     - `adjoint`: `diffrax.ForwardMode()` for forward mode; unless given, reverse mode. Where the solver splits both are
       our own (`twinjax.solver.equal_steps`); another adjoint of diffrax is used as it is.
     - `max_steps`: per stretch between two cuts.
-    - `active_box`: on one device, solve only the box that holds the cells, where the grid is large (half a million voxels) and the
-      solver splits. The box is placed anew as they spread, and given up where they come to its walls in number, so
-      the answer is that of the whole grid (to 1e-7 of the carrying capacity ahead of the front).
+    - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels), the solver
+      splits and works on one device. The box is placed anew as they spread, and given up where they come to its walls
+      in number, so the answer is that of the whole grid (to 1e-7 of the carrying capacity ahead of the front).
 
     **Returns** a `Trajectory`. A failure is reported in its `success`, never raised here.
 
