@@ -4,5 +4,6 @@ from twinjax.domain.anisotropic import anisotropic_diffusion as anisotropic_diff
 from twinjax.domain.diffusion import DiffusionOperator as DiffusionOperator
 from twinjax.domain.diffusion import DiffusionStep as DiffusionStep
 from twinjax.domain.domain import Domain as Domain
+from twinjax.domain.execution import Execution as Execution
 from twinjax.domain.flux import materialise as materialise
 from twinjax.domain.resample import resample as resample

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from twinjax.domain.execution import Execution
 from twinjax.domain.flux import flux_divergence, heun_diffusion, times_one
+from twinjax.domain.slabs import with_copies
 
 
 class DiffusionOperator(eqx.Module):
@@ -22,12 +24,14 @@ class DiffusionOperator(eqx.Module):
     the flat order of the voxels behind as many zeros as two neighbours along the first axis lie apart. `scale`
     multiplies all of them: a calibrated diffusivity then has one tangent, not one per face. `strides`: how far apart
     neighbours along each axis lie in the flat order. Further faces, between diagonal neighbours, are those of a
-    tensor (`anisotropic_diffusion`); the zeros in front are as many as the longest stride.
+    tensor (`anisotropic_diffusion`); the zeros in front are as many as the longest stride. `execution`: how passes over
+    the voxels are made; over several devices the faces before a slab stand in front of it, in place of the zeros.
     """
 
     faces: tuple[Float[Array, " padded"], ...]
     scale: Float[Array, ""]
     strides: tuple[int, ...] = eqx.field(static=True)
+    execution: Execution = eqx.field(static=True, default=Execution())
 
     @classmethod
     def create(
@@ -56,7 +60,15 @@ class DiffusionOperator(eqx.Module):
 
     def __call__(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """div(D grad u) in units of u per day, for `u` on the grid or in flat order."""
-        return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides).reshape(u.shape)
+        return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides, self.execution).reshape(u.shape)
+
+    def by(self, execution: Execution) -> "DiffusionOperator":
+        """The same operator with passes made by `execution`; over several devices, within a compiled program only.
+
+        It must be one of the default execution so far.
+        """
+        faces = tuple(with_copies(face, max(self.strides), execution) for face in self.faces)
+        return DiffusionOperator(faces, self.scale, self.strides, execution)
 
     def over(self, duration: ArrayLike) -> "DiffusionStep":
         """`duration` (days) times this operator: for an explicit step of that length."""
@@ -64,14 +76,16 @@ class DiffusionOperator(eqx.Module):
         # Nothing that moves still has a derivative in its diffusivity, so the constant is never zero.
         constant = jax.lax.stop_gradient(factor)
         constant = jnp.where(jnp.abs(constant) < 1e-20, 1e-20, constant)
-        return DiffusionStep(tuple(constant * face for face in self.faces), factor / constant, self.strides)
+        faces = tuple(constant * face for face in self.faces)
+        return DiffusionStep(faces, factor / constant, self.strides, self.execution)
 
     @property
     def spectral_radius(self) -> Float[Array, ""]:
         """An upper bound of the largest eigenvalue of -operator (1/day), by Gershgorin's circles."""
         lead = max(self.strides)
-        size = self.faces[0].size - lead
-        pairs = [(f[lead:], f[lead - s : lead - s + size]) for f, s in zip(self.faces, self.strides, strict=True)]
+        faces = [face.reshape(self.execution.slabs, -1) for face in self.faces]
+        size = faces[0].shape[1] - lead
+        pairs = [(f[:, lead:], f[:, lead - s : lead - s + size]) for f, s in zip(faces, self.strides, strict=True)]
         outflow = sum((a + b for a, b in pairs), jnp.zeros(()))
         # Between diagonal neighbours the exchange may be negative.
         coupling = sum((jnp.abs(a) + jnp.abs(b) for a, b in pairs), jnp.zeros(()))
@@ -89,14 +103,15 @@ class DiffusionStep(eqx.Module):
     faces: tuple[Float[Array, " padded"], ...]
     relative: Float[Array, ""]
     strides: tuple[int, ...] = eqx.field(static=True)
+    execution: Execution = eqx.field(static=True, default=Execution())
 
     def __call__(self, u: Float[Array, " voxels"]) -> Float[Array, " voxels"]:
         """The change of `u` (in flat order) to first order in the duration."""
-        return times_one(self.relative, flux_divergence(self.faces, u, self.strides))
+        return times_one(self.relative, flux_divergence(self.faces, u, self.strides, self.execution))
 
     def second_order(self, u: Float[Array, " voxels"]) -> Float[Array, " voxels"]:
         """`u` after the duration, by Heun's method: u + L u + L² u / 2."""
-        return heun_diffusion(self.faces, self.relative, u, self.strides)
+        return heun_diffusion(self.faces, self.relative, u, self.strides, self.execution)
 
 
 Operator = TypeVar("Operator", DiffusionOperator, DiffusionStep)
@@ -111,5 +126,5 @@ def with_resistance(operator: Operator, resistance: Float[Array, "..."]) -> Oper
     faces = []
     for face, stride in zip(operator.faces, operator.strides, strict=True):
         above = jnp.concatenate([flat[stride:], jnp.ones(stride, flat.dtype)])
-        faces.append(face * jnp.pad(2 / (flat + above), (lead, 0)))
+        faces.append(face * with_copies(jnp.pad(2 / (flat + above), (lead, 0)), lead, operator.execution))
     return eqx.tree_at(lambda o: o.faces, operator, tuple(faces))

@@ -6,7 +6,8 @@ derivative of T in w. T is symmetric in u and w, so the transpose of the operato
 evaluates several times slower.
 
 Fields are in flat order: on a grid of three axes the short innermost rows would keep XLA from vectorising. `strides`
-says how far apart neighbours along each axis lie. Faces are laid out as in `DiffusionOperator.faces`.
+says how far apart neighbours along each axis lie. Faces are laid out as in `DiffusionOperator.faces`. `execution` says
+by which kernel and on how many devices a pass is made; the derivative rules are the same for all.
 """
 
 from collections.abc import Sequence
@@ -19,19 +20,26 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from twinjax.domain.execution import Execution
+from twinjax.domain.slabs import in_slabs, with_halo
+
 
 def flux_divergence(
-    faces: Sequence[Float[Array, "... padded"]], u: Float[Array, "... voxels"], strides
+    faces: Sequence[Float[Array, "... padded"]], u: Float[Array, "... voxels"], strides, execution: Execution
 ) -> Float[Array, "... voxels"]:
     """Sum over a voxel's faces of face * (neighbour - voxel): linear in `faces` and in `u`."""
-    return _divergence_p.bind(*faces, u, strides=strides)
+    return _divergence_p.bind(*faces, u, strides=strides, execution=execution)
 
 
 def heun_diffusion(
-    faces: Sequence[Float[Array, "... padded"]], one: Float[Array, "..."], u: Float[Array, "... voxels"], strides
+    faces: Sequence[Float[Array, "... padded"]],
+    one: Float[Array, "..."],
+    u: Float[Array, "... voxels"],
+    strides,
+    execution: Execution,
 ) -> Float[Array, "... voxels"]:
     """u + L u + L² u / 2 for L = one * flux divergence; `one` is 1, and only its tangent counts."""
-    return _heun_p.bind(*faces, one, u, strides=strides, fenced=False)
+    return _heun_p.bind(*faces, one, u, strides=strides, fenced=False, execution=execution)
 
 
 def times_one(one: Float[Array, "..."], u: Float[Array, "... voxels"]) -> Float[Array, "... voxels"]:
@@ -48,8 +56,10 @@ def materialise(x: Array) -> Array:
     return _materialise_p.bind(x)
 
 
-def _padded(u, lead):
-    """One copy with zeros on both ends makes every read of a neighbour a contiguous slice."""
+def _padded(u, lead, execution):
+    """One copy with zeros, or what other devices have, on both ends makes every neighbour a contiguous slice."""
+    if execution.mesh is not None:
+        return with_halo(u, lead)
     return jnp.pad(u, [(0, 0)] * (u.ndim - 1) + [(lead, lead)])
 
 
@@ -57,9 +67,11 @@ def _lead(face, u) -> int:
     return face.shape[-1] - u.shape[-1]
 
 
-def _divergence(*operands, strides):
+def _divergence(*operands, strides, execution, on_gpu):
     *faces, u = operands
-    return _padded_divergence(faces, _padded(u, _lead(faces[0], u)), strides)
+    if _by_pallas(execution, on_gpu):
+        return _pallas_stage(faces, u, strides, execution, on_gpu)
+    return _padded_divergence(faces, _padded(u, _lead(faces[0], u), execution), strides)
 
 
 def _padded_divergence(faces, padded, strides):
@@ -76,34 +88,57 @@ def _padded_divergence(faces, padded, strides):
     return change
 
 
-def _face_product(u, w, *, stride, lead):
-    """-du dw on every face of an axis; in the padding too, so that no element is a case of its own."""
-    u, w = _padded(u, lead), _padded(w, lead)
+def _by_pallas(execution, on_gpu) -> bool:
+    return execution.kernel == "pallas" or (execution.kernel == "auto" and on_gpu)
+
+
+def _pallas_stage(faces, u, strides, execution, on_gpu, **options):
+    # Imported late: it takes a third of a second, and only GPUs use it.
+    from twinjax.domain.gpu_kernel import stage
+
+    lead = _lead(faces[0], u)
+    source = u if execution.mesh is None else with_halo(u, lead)
+    return stage(faces, source, strides, lead, interpret=not on_gpu, **options)
+
+
+def _face_product(u, w, *, stride, lead, execution, on_gpu):
+    """-du dw on every face of an axis; in the padding too, so that no element is a case of its own.
+
+    Of a face between two slabs each has a copy, and its share of the product: that of its own w.
+    """
+    u, w = _padded(u, lead, execution), _padded(w, lead, Execution())
     size = u.shape[-1] - lead
     return (u[..., :size] - u[..., stride : stride + size]) * (w[..., stride : stride + size] - w[..., :size])
 
 
-def _heun(*operands, strides, fenced):
+def _heun(*operands, strides, fenced, execution, on_gpu):
     *faces, _, u = operands
+    if _by_pallas(execution, on_gpu):
+        middle = _pallas_stage(faces, u, strides, execution, on_gpu, base=u, weight=0.5)
+        return _pallas_stage(faces, middle, strides, execution, on_gpu, base=u)
     lead = _lead(faces[0], u)
 
     def to_middle(u):
-        return _padded(u + 0.5 * _divergence(*faces, u, strides=strides), lead)
+        first = _padded_divergence(faces, _padded(u, lead, execution), strides)
+        return _padded(u + 0.5 * first, lead, execution)
 
-    middle = _fenced(to_middle, u) if fenced else to_middle(u)
+    middle = _fenced(to_middle, u, on_gpu) if fenced else to_middle(u)
     return u + _padded_divergence(faces, middle, strides)
 
 
-def _times_one(one, u):
+def _times_one(one, u, *, on_gpu):
     return jnp.broadcast_to(u, jnp.broadcast_shapes(one.shape, u.shape[:-1]) + u.shape[-1:])
 
 
-def _stored(x):
-    return _fenced(lambda y: y, x)
+def _stored(x, *, on_gpu):
+    return _fenced(lambda y: y, x, on_gpu)
 
 
-def _fenced(evaluate, x):
+def _fenced(evaluate, x, on_gpu):
     """`evaluate(x)`, in a branch: XLA stores what goes in and what comes out."""
+    if on_gpu:
+        # A branch would have the GPU wait for the CPU.
+        return jax.lax.optimization_barrier(evaluate(jax.lax.optimization_barrier(x)))
     first = x.reshape(-1)[0]
     # Always true, of NaN too, but not to XLA; what stands in the other branch never runs.
     always = (first == first) | (first != first)
@@ -113,8 +148,12 @@ def _fenced(evaluate, x):
 def _primitive(name: str, evaluate, parameters=(), scalar: int | None = None) -> Primitive:
     """A primitive whose operands have leading axes that broadcast as in NumPy, and one axis behind them.
 
-    `scalar`: the operand that has none behind, counted from the end.
+    `scalar`: the operand that has none behind, counted from the end. `evaluate` is told whether it is `on_gpu`.
     """
+
+    def whole(*operands, on_gpu=False, **values):
+        local = partial(evaluate, on_gpu=on_gpu, **values)
+        return in_slabs(local, values.get("execution", Execution()), scalar)(*operands)
 
     def batch(operands, dimensions, **values):
         events = [1] * len(operands)
@@ -131,13 +170,14 @@ def _primitive(name: str, evaluate, parameters=(), scalar: int | None = None) ->
 
     def abstract(*operands, **values):
         structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
-        out = jax.eval_shape(partial(evaluate, **values), *structs)
+        out = jax.eval_shape(partial(whole, **values), *structs)
         return ShapedArray(out.shape, out.dtype)
 
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(evaluate, static_argnames=parameters))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=parameters))
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(evaluate, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(whole, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(partial(whole, on_gpu=True), multiple_results=False), "cuda")
     batching.primitive_batchers[primitive] = batch
     return primitive
 
@@ -153,28 +193,27 @@ def _is_zero(tangent) -> bool:
     return isinstance(tangent, ad.Zero)
 
 
-_divergence_p = _primitive("flux_divergence", _divergence, ("strides",))
-_face_product_p = _primitive("face_product", _face_product, ("stride", "lead"))
+_divergence_p = _primitive("flux_divergence", _divergence, ("strides", "execution"))
+_face_product_p = _primitive("face_product", _face_product, ("stride", "lead", "execution"))
 
 
-def _divergence_jvp(primals, tangents, *, strides):
+def _divergence_jvp(primals, tangents, *, strides, execution):
     (*faces, u), (*of_faces, of_u) = primals, tangents
     terms = []
     if not _is_zero(of_u):
-        terms.append(flux_divergence(faces, of_u, strides))
+        terms.append(flux_divergence(faces, of_u, strides, execution))
     if not all(map(_is_zero, of_faces)):
-        terms.append(flux_divergence([ad.instantiate_zeros(t) for t in of_faces], u, strides))
-    return flux_divergence(faces, u, strides), sum(terms[1:], terms[0])
+        of_faces = [ad.instantiate_zeros(tangent) for tangent in of_faces]
+        terms.append(flux_divergence(of_faces, u, strides, execution))
+    return flux_divergence(faces, u, strides, execution), sum(terms[1:], terms[0])
 
 
-def _divergence_transpose(w, *operands, strides):
+def _divergence_transpose(w, *operands, strides, execution):
     *faces, u = operands
     if ad.is_undefined_primal(u):
-        return *[None] * len(faces), _summed(flux_divergence(faces, w, strides), u)
-    products = [
-        _face_product_p.bind(u, w, stride=s, lead=f.aval.shape[-1] - u.shape[-1])
-        for f, s in zip(faces, strides, strict=True)
-    ]
+        return *[None] * len(faces), _summed(flux_divergence(faces, w, strides, execution), u)
+    lead = (faces[0].aval.shape[-1] - u.shape[-1]) // execution.slabs
+    products = [_face_product_p.bind(u, w, stride=stride, lead=lead, execution=execution) for stride in strides]
     return *[_summed(product, face) for product, face in zip(products, faces, strict=True)], None
 
 
@@ -182,8 +221,8 @@ ad.primitive_jvps[_divergence_p] = _divergence_jvp
 ad.primitive_transposes[_divergence_p] = _divergence_transpose
 ad.defbilinear(
     _face_product_p,
-    lambda face, u, w, stride, lead: _summed(flux_divergence((face,), w, (stride,)), u),
-    lambda face, u, w, stride, lead: _summed(flux_divergence((face,), u, (stride,)), w),
+    lambda face, u, w, stride, lead, execution: _summed(flux_divergence((face,), w, (stride,), execution), u),
+    lambda face, u, w, stride, lead, execution: _summed(flux_divergence((face,), u, (stride,), execution), w),
 )
 
 
@@ -202,15 +241,18 @@ ad.primitive_jvps[_times_one_p] = _times_one_jvp
 ad.primitive_transposes[_times_one_p] = lambda w, one, u: (None, _summed(times_one(one, w), u))
 
 
-def _heun_jvp(primals, tangents, *, strides, fenced):
+def _heun_jvp(primals, tangents, *, strides, fenced, execution):
     (*faces, one, u), (*of_faces, of_one, of_u) = primals, tangents
 
     def change(faces, u):
-        return times_one(one, flux_divergence(faces, u, strides))
+        return times_one(one, flux_divergence(faces, u, strides, execution))
+
+    def along(of_u):
+        return _heun_p.bind(*faces, one, of_u, strides=strides, fenced=True, execution=execution)
 
     still = all(map(_is_zero, of_faces))
     if still and _is_zero(of_one):
-        return heun_diffusion(faces, one, u, strides), _heun_p.bind(*faces, one, of_u, strides=strides, fenced=True)
+        return heun_diffusion(faces, one, u, strides, execution), along(of_u)
     first = materialise(change(faces, u))
     middle = u + 0.5 * first
     second = materialise(change(faces, middle))
@@ -219,7 +261,7 @@ def _heun_jvp(primals, tangents, *, strides, fenced):
         # d/dg of g L u + g² L² u / 2 at g = 1, which is the one that has this tangent.
         terms.append(of_one[..., None] * times_one(1 / one, 2 * second - first))
     if still and not _is_zero(of_u):
-        terms.append(_heun_p.bind(*faces, one, of_u, strides=strides, fenced=True))
+        terms.append(along(of_u))
     elif not still:
         # Stage by stage, so that in reverse mode the density and the faces share them.
         of_faces = [ad.instantiate_zeros(tangent) for tangent in of_faces]
@@ -231,14 +273,14 @@ def _heun_jvp(primals, tangents, *, strides, fenced):
     return u + second, sum(terms[1:], terms[0])
 
 
-def _heun_transpose(w, *operands, strides, fenced):
+def _heun_transpose(w, *operands, strides, fenced, execution):
     # A polynomial of a symmetric operator is symmetric.
     *faces, one, u = operands
-    of_u = _summed(_heun_p.bind(*faces, one, w, strides=strides, fenced=True), u)
+    of_u = _summed(_heun_p.bind(*faces, one, w, strides=strides, fenced=True, execution=execution), u)
     return *[None] * len(faces), None, of_u
 
 
-_heun_p = _primitive("heun_diffusion", _heun, ("strides", "fenced"), scalar=-2)
+_heun_p = _primitive("heun_diffusion", _heun, ("strides", "fenced", "execution"), scalar=-2)
 ad.primitive_jvps[_heun_p] = _heun_jvp
 ad.primitive_transposes[_heun_p] = _heun_transpose
 

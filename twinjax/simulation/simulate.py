@@ -14,6 +14,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain.active_box import box_shapes
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel
 from twinjax.simulation.in_box import solve_in_box
+from twinjax.simulation.in_slabs import execution_of, joined, over_real_voxels, split
 from twinjax.simulation.stretch import solve_stretch, transport_of
 from twinjax.solver import StrangSplitting
 from twinjax.treatment import Regimen
@@ -65,15 +66,17 @@ def simulate(
     **Arguments:**
 
     - `times`: (T,) days, ascending, >= `start`.
-    - `solver`: `StrangSplitting()` for models that split, `diffrax.Tsit5()` for others, or any diffrax solver.
+    - `solver`: `StrangSplitting()` for models that split, `diffrax.Tsit5()` for others, or any diffrax solver. With
+      `StrangSplitting(devices=n)` or `RungeKuttaLegendre(devices=n)` the grid is split along its first axis over n
+      devices; the answer is that of one.
     - `stepsize_controller`: for solvers that do not split; PID with rtol 1e-6 and atol 1e-9 unless given.
     - `max_step`: longest step (days) of a splitting solver; it is shortened where stability asks for it.
     - `adjoint`: `diffrax.ForwardMode()` for forward mode; unless given, reverse mode. Where the solver splits both are
       our own (`twinjax.solver.equal_steps`); another adjoint of diffrax is used as it is.
     - `max_steps`: per stretch between two cuts.
-    - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels) and the
-      solver splits. The box is placed anew as they spread, and given up where they come to its walls in number, so
-      the answer is that of the whole grid (to 1e-7 of the carrying capacity ahead of the front).
+    - `active_box`: solve only the box that holds the cells, where the grid is large (half a million voxels), the solver
+      splits and works on one device. The box is placed anew as they spread, and given up where they come to its walls
+      in number, so the answer is that of the whole grid (to 1e-7 of the carrying capacity ahead of the front).
 
     **Returns** a `Trajectory`. A failure is reported in its `success`, never raised here.
 
@@ -91,25 +94,53 @@ def simulate(
         raise InputError(f"StrangSplitting needs a reaction-diffusion model, got {type(model).__name__}")
     if stepsize_controller is None:
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+    execution = execution_of(solver, model)
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
     # As arrays, or every other start and step would be compiled anew.
     times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))
     return _simulate(
-        model, regimen, state0, times, first, solver, stepsize_controller, longest, adjoint, max_steps, active_box
+        model,
+        regimen,
+        state0,
+        times,
+        first,
+        solver,
+        stepsize_controller,
+        longest,
+        adjoint,
+        max_steps,
+        active_box,
+        execution,
     )
 
 
 @eqx.filter_jit
 def _simulate(
-    model, regimen, state0, times, start, solver, stepsize_controller, max_step, adjoint, max_steps, active_box
+    model,
+    regimen,
+    state0,
+    times,
+    start,
+    solver,
+    stepsize_controller,
+    max_step,
+    adjoint,
+    max_steps,
+    active_box,
+    execution,
 ):
+    if execution.mesh is not None:
+        first = model.domain.shape[0]
+        model, regimen, state0 = split(model, regimen, state0, execution)
+        padded = model.domain.shape
+        stepsize_controller = over_real_voxels(stepsize_controller, padded, first)
     splitting = isinstance(solver, StrangSplitting)
     count = times.shape[0]
     # What kills everywhere alike is part of the exact flow of the reaction where the solver splits.
     impulsive = regimen.local if splitting else regimen.impulsive
     kinks = [] if splitting else [treatment.times for treatment in (*regimen.continuous, *regimen.modulating)]
     # The box follows a density that is the whole state.
-    boxed = splitting and active_box and isinstance(state0, Array) and model.local
+    boxed = splitting and active_box and isinstance(state0, Array) and model.local and execution.mesh is None
     boxes = box_shapes(model.domain.shape, model.domain.spacing) if boxed else []
     if boxes:
         # Before each the box is placed anew.
@@ -140,7 +171,7 @@ def _simulate(
 
     # Without surgery the tissue, and so the operator, is the same throughout. A box has its own.
     constant = not boxes and regimen.open_tissue(start) is None
-    transport = transport_of(model, None) if constant else None
+    transport = transport_of(model, None, execution) if constant else None
 
     def stretch(carry, event):
         now, state, recorded, success = carry
@@ -155,6 +186,7 @@ def _simulate(
             max_step=max_step,
             adjoint=adjoint,
             max_steps=max_steps,
+            execution=execution,
         )
         whole = partial(solve, model, regimen, transport)
         if boxes:
@@ -169,5 +201,7 @@ def _simulate(
     recorded = jax.tree.map(lambda leaf: jnp.zeros((count + 1, *leaf.shape), leaf.dtype), state0)
     (_, _, recorded, success), _ = jax.lax.scan(stretch, (start, state0, recorded, jnp.asarray(True)), order)
     states = jax.tree.map(lambda leaf: leaf[:count], recorded)
+    if execution.mesh is not None:
+        states = joined(states, padded, first)
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(states)]).all()
     return Trajectory(times, states, success & finite)

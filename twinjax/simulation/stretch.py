@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from twinjax.domain import DiffusionOperator, DiffusionStep
+from twinjax.domain import DiffusionOperator, DiffusionStep, Execution
 from twinjax.model import AbstractReactionDiffusionModel, AbstractTumorModel, Forcing
 from twinjax.solver import AbstractSplitSystem, StrangSplitting, StrangSteps, rkl2
 from twinjax.treatment import Regimen
@@ -17,12 +17,12 @@ CHECKPOINTS = 8
 
 
 def solve_stretch(
-    model, regimen, transport, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps
+    model, regimen, transport, state, start, stop, solver, stepsize_controller, max_step, adjoint, max_steps, execution
 ):
     """The model from `start` to `stop` with no impulse in between; the state and whether it succeeded."""
     if transport is None:
         # Surgery at `start` has been done; the cut at the operation makes tissue constant within the stretch.
-        transport = transport_of(model, regimen.open_tissue(start))
+        transport = transport_of(model, regimen.open_tissue(start), execution)
     duration = stop - start
     if not isinstance(solver, StrangSplitting):
         controller = stepsize_controller
@@ -32,7 +32,8 @@ def solve_stretch(
             adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
         return _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps)
 
-    radius = jnp.max(jnp.stack([operator.spectral_radius for operator in _operators(transport)]))
+    operators = jax.tree.leaves(transport, is_leaf=_is_operator)
+    radius = jnp.max(jnp.stack([operator.spectral_radius for operator in operators]))
     allowed = jnp.minimum(max_step, 0.98 * solver.stable_step(radius))
     count = jnp.maximum(jnp.ceil(jax.lax.stop_gradient(duration / allowed) - 1e-6), 1.0)
     possible = count <= max_steps
@@ -40,9 +41,10 @@ def solve_stretch(
 
     def split(model, regimen, transport, state, start, stop):
         step = (stop - start) / count
+        over = jax.tree.map(lambda operator: operator.over(step), transport, is_leaf=_is_operator)
         steps = StrangSteps(
             count=count.astype(int),
-            system=_TreatedTumor(model, regimen, transport, _steps(transport, step), step),
+            system=_TreatedTumor(model, regimen, transport, over, step),
             start=start,
             stop=stop,
             duration=step,
@@ -59,19 +61,18 @@ def solve_stretch(
     return jax.tree.map(lambda leaf, before: leaf.reshape(before.shape), after, state), possible
 
 
-def _operators(transport) -> list[DiffusionOperator]:
-    return list(transport.values()) if isinstance(transport, dict) else [transport]
+def _is_operator(node) -> bool:
+    return isinstance(node, DiffusionOperator)
 
 
-def _steps(transport, duration):
-    """The operators times the duration."""
-    over = [operator.over(duration) for operator in _operators(transport)]
-    return dict(zip(transport, over, strict=True)) if isinstance(transport, dict) else over[0]
-
-
-def transport_of(model, open_tissue):
+def transport_of(model, open_tissue, execution: Execution):
     """The model's transport, without what its derivative would keep in memory through the solve."""
-    return eqx.filter_checkpoint(lambda model, open_tissue: model.transport(open_tissue))(model, open_tissue)
+
+    def transport(model, open_tissue):
+        operators = model.transport(open_tissue)
+        return jax.tree.map(lambda operator: operator.by(execution), operators, is_leaf=_is_operator)
+
+    return eqx.filter_checkpoint(transport)(model, open_tissue)
 
 
 def _integrated(solver, state, system, start, stop, step, controller, adjoint, max_steps):

@@ -10,7 +10,7 @@ from equinox.internal import ω
 from jaxtyping import Array
 
 from twinjax.core.errors import InputError
-from twinjax.domain import materialise
+from twinjax.domain import Execution, materialise
 
 
 def coefficients(stages: int) -> list[tuple[float, float, float, float]]:
@@ -56,10 +56,13 @@ class RungeKuttaLegendre(diffrax.AbstractSolver):
 
     `stages` right-hand sides a step and one for the error, that of the next step's start: 0.8 (y0 - y1) + 0.4 h
     (f0 + f1) (Sommeijer, Shampine and Verwer 1997, J Comput Appl Math 88:315, for the Chebyshev family). A controller
-    such as `diffrax.PIDController` keeps the step within tolerance, and so within stability.
+    such as `diffrax.PIDController` keeps the step within tolerance, and so within stability. `devices` and `kernel` as
+    in `StrangSplitting`.
     """
 
     stages: int = eqx.field(static=True, default=6)
+    devices: int = eqx.field(static=True, default=1)
+    kernel: str = eqx.field(static=True, default="auto")
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
@@ -67,6 +70,7 @@ class RungeKuttaLegendre(diffrax.AbstractSolver):
     def __check_init__(self):
         if self.stages < 2:
             raise InputError(f"RungeKuttaLegendre needs at least 2 stages, got {self.stages}")
+        Execution.create(self.devices, self.kernel)
 
     def order(self, terms):
         return 2

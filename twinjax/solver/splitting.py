@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from twinjax.core.errors import InputError
+from twinjax.domain import Execution
 from twinjax.solver.equal_steps import AbstractEqualSteps
 from twinjax.solver.runge_kutta_legendre import stable_duration
 
@@ -42,9 +43,14 @@ class StrangSplitting(diffrax.AbstractSolver):
     The reaction (growth, and every dose at its instant) is solved exactly, the diffusion by `stages` stages of RKL2.
     Second order in the step and stable up to `stable_step`; `twinjax.simulation` keeps the step below that bound. The
     `args` of the solve must be an `AbstractSplitSystem`.
+
+    `devices`: over how many the grid is split; `kernel`: by what diffusion is computed (`Execution`, which raises
+    `InputError` for what there is not). `twinjax.simulation` heeds both.
     """
 
     stages: int = eqx.field(static=True, default=2)
+    devices: int = eqx.field(static=True, default=1)
+    kernel: str = eqx.field(static=True, default="auto")
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
@@ -52,6 +58,7 @@ class StrangSplitting(diffrax.AbstractSolver):
     def __check_init__(self):
         if self.stages < 2:
             raise InputError(f"StrangSplitting needs at least 2 stages, got {self.stages}")
+        Execution.create(self.devices, self.kernel)
 
     def order(self, terms):
         return 2
