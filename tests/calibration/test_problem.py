@@ -8,8 +8,11 @@ import line
 import numpy as np
 import pytest
 
-from twinjax.calibration import Datum
+from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.core.errors import InputError
+from twinjax.model import DensityField, FisherKPP
+from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation
+from twinjax.treatment import Regimen
 
 EVERYWHERE = np.arange(line.N)
 POINTS = np.random.default_rng(1).normal(scale=0.7, size=(3, 4))
@@ -99,9 +102,13 @@ def test_a_box_that_holds_the_tumour_changes_nothing():
         ({"data": [Datum(30.0, "density", [0.5], [3])], "start": 40.0}, "day 30 lie before the start.*day 40"),
         ({"data": [Datum(30.0, "density", [0.5], [3])], "box": ((5,), (40,))}, "day 30: 'density'.*outside the box"),
         ({"data": [Datum(30.0, "adc", [0.5], [3])]}, "no observation 'adc'; known: density, core"),
+        (
+            {"prior": line.GROWTH | {"again": line.GROWTH["diffusivity"]}},
+            "diffusivity and again both set 'model.diffusivity'",
+        ),
         ({"prior": line.GROWTH | line.ALPHA}, "prior of alpha: 'regimen.radiotherapy.alpha' names a treatment"),
     ],
-    ids=["no data", "before start", "outside box", "unknown observation", "absent treatment"],
+    ids=["no data", "before start", "outside box", "unknown observation", "two priors", "absent treatment"],
 )
 def test_an_unfit_problem_is_refused(options, message):
     with pytest.raises(InputError, match=message):
@@ -151,3 +158,39 @@ def test_noise_is_raised_to_the_residuals_and_never_lowered():
     assert raised.noise["core"] == {"softness": 0.05}
     kept = line.problem(data=noisy, noise_std=0.4).with_noise_from_residuals(z)
     assert float(kept.tumor.observation["density"].noise_std) == pytest.approx(0.4)
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    """Density whose voxels err together, a mask with parts of voxels, and a volume below what could be told."""
+    data = [Datum(day, "density", u, EVERYWHERE) for day, u in zip(line.DAYS, line.DENSITIES, strict=True)]
+    marked = 1 / (1 + np.exp(-(line.DENSITIES[1] - 0.6) / 0.1))
+    data.append(Datum(30.0, "core", np.where(marked < 0.01, 0.0, np.where(marked > 0.99, 1.0, marked)), EVERYWHERE))
+    data.append(Datum(45.0, "volume", [3.0], side=[-1]))
+    observations = {
+        "density": CellDensityObservation(noise_std=0.05, discrepancy_std=0.1, correlation_length_mm=8.0),
+        "core": SegmentationObservation(line.DOMAIN, 0.6, correlation_length_mm=2.0),
+        "volume": LogVolumeObservation(0.6),
+    }
+    prior, start = Prior({**line.GROWTH, **line.THRESHOLD}), DensityField(jnp.asarray(line.START))
+    return InverseProblem(FisherKPP(line.DOMAIN), Regimen(), start, observations, data, prior)
+
+
+def test_every_likelihood_says_the_same_as_its_residuals(correlated):
+    """Differences of log density are those of -|r|²/2: the constant does not depend on z."""
+    found = []
+    residuals, density = eqx.filter_jit(correlated.residuals), eqx.filter_jit(correlated.log_density)
+    for z in jnp.asarray(POINTS[:, :3]):
+        found.append(float(density(z) + 0.5 * jnp.sum(residuals(z) ** 2)))
+    np.testing.assert_allclose(found, found[0], rtol=1e-10)
+    likelihoods = np.asarray(correlated.log_likelihoods(z))
+    assert likelihoods.shape == (5,)
+    prior = -0.5 * float(z @ z) - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(likelihoods.sum() + prior, density(z), rtol=1e-12)
+
+
+def test_jacobian_of_every_kind_of_residual(correlated):
+    jacobian = jax.jit(jax.jacfwd(lambda z: correlated.residuals(z, adjoint=diffrax.ForwardMode())))
+    residuals, z = eqx.filter_jit(correlated.residuals), jnp.asarray(POINTS[0, :3])
+    expected = central(residuals, z)
+    np.testing.assert_allclose(jacobian(z), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())

@@ -123,16 +123,17 @@ def longitudinal_problem(
 
 def _laboratory_data(patient: PatientData, model: AbstractSpatialModel):
     """Observations and data of the laboratory values (`Visit.measurements`) that the model predicts."""
-    names = {name for visit in patient.visits for name in visit.measurements}
+    course = patient.laboratory
+    if course is None:
+        return {}, []
     predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.zeros(model.domain.shape))))
-    if others := sorted(names - set(predicted)):
+    if others := sorted(set(course.measurements) - set(predicted)):
         log.info("  left out, as the model does not predict it: %s", ", ".join(others))
-    observations = {name: QuantityObservation(name) for name in sorted(names & set(predicted))}
+    observations = {name: QuantityObservation(name) for name in sorted(set(course.measurements) & set(predicted))}
     data = [
-        Datum(visit.day, name, observation.transform(visit.measurements[name]))
-        for visit in patient.visits
+        Datum(day, name, observation.transform(value), side=side)
         for name, observation in observations.items()
-        if name in visit.measurements
+        for day, value, side in zip(*course.measurements[name], course.sides[name], strict=True)
     ]
     return observations, data
 

@@ -82,7 +82,7 @@ class SegmentationObservation(AbstractMaskObservation):
         return (model.cell_density(state) - self.threshold) / self.softness
 
 
-def signed_deviance(marked: Float[Array, " n"], odds: Float[Array, " n"]) -> Float[Array, " n"]:
+def signed_deviance(marked: Float[Array, "*n"], odds: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """r with r² / 2 = -[y ln p + (1 - y) ln(1 - p)] + [the same at p = y], y = `marked`, p = sigmoid(`odds`).
 
     Positive where more was marked than predicted; smooth in `odds`, through zero too.
