@@ -54,7 +54,7 @@ class NecrosisObservation(AbstractMaskObservation):
     softness: Float[Array, ""]
     voxels_per_datum: float = eqx.field(static=True)
 
-    def __init__(self, domain, threshold=0.5, *, softness=THRESHOLD_SOFTNESS, correlation_length_mm=6.0):
+    def __init__(self, domain, threshold=0.5, *, softness=THRESHOLD_SOFTNESS, correlation_length_mm=10.0):
         self.threshold, self.softness = jnp.asarray(threshold, float), jnp.asarray(softness, float)
         self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 

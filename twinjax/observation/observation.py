@@ -39,6 +39,13 @@ class AbstractObservation(eqx.Module):
     def residuals(self, readings: Readings, predicted: Float[Array, " n"]) -> Float[Array, " n"]:
         """Half their sum of squares is how much likelier the likeliest prediction is, in the logarithm."""
 
+    def missing_curvature(self, readings: Readings, predicted: Float[Array, " n"]) -> Float[Array, " n"] | None:
+        """Of each datum's log likelihood in its prediction, the root of what the squared slope of its residual lacks.
+
+        None where residuals are linear in the prediction, so that it lacks nothing.
+        """
+        del readings, predicted
+
     @abc.abstractmethod
     def log_normalizer(self, readings: Readings) -> Array:
         """The log likelihood of the likeliest prediction: it depends on the levels alone."""

@@ -43,6 +43,15 @@ class AbstractMaskObservation(AbstractObservation):
     def residuals(self, readings, predicted):
         return signed_deviance(readings.values, predicted) / jnp.sqrt(self.voxels_per_datum)
 
+    def missing_curvature(self, readings, predicted):
+        # In the log odds the curvature is p (1 - p), whatever was marked; the squared slope of r is (p - y)² / r².
+        chance = jax.nn.sigmoid(predicted)
+        squared = signed_deviance(readings.values, predicted) ** 2
+        apart = squared > 1e-8
+        slope = (chance - readings.values) ** 2 / jnp.where(apart, squared, 1.0)
+        lacking = jnp.where(apart, jnp.maximum(chance * (1 - chance) - slope, 0.0), 0.0)
+        return jnp.sqrt(lacking / self.voxels_per_datum)
+
     def log_normalizer(self, readings):
         entropy = jax.scipy.special.entr(readings.values) + jax.scipy.special.entr(1 - readings.values)
         return -jnp.sum(entropy) / self.voxels_per_datum
@@ -74,7 +83,7 @@ class SegmentationObservation(AbstractMaskObservation):
     softness: Float[Array, ""]
     voxels_per_datum: float = eqx.field(static=True)
 
-    def __init__(self, domain, threshold, *, softness=THRESHOLD_SOFTNESS, correlation_length_mm=6.0):
+    def __init__(self, domain, threshold, *, softness=THRESHOLD_SOFTNESS, correlation_length_mm=10.0):
         self.threshold, self.softness = jnp.asarray(threshold, float), jnp.asarray(softness, float)
         self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
