@@ -4,19 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from scipy import integrate, stats
 
-from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.observation import (
     CellDensityObservation,
     CorrelatedModes,
-    NecrosisObservation,
     QuantityObservation,
     Readings,
     SegmentationObservation,
 )
-from twinjax.observation.segmentation import signed_deviance
 
 # A ball of 1.5 x 1.5 x 3 mm voxels.
 SPACING = (1.5, 1.5, 3.0)
@@ -125,66 +122,28 @@ def test_levels_are_never_below_what_was_stated(modes):
     assert found == {"noise_std": pytest.approx(0.4), "discrepancy_std": 0.0}
 
 
-MARKED = np.array([0.0, 1.0, 0.3, 0.3, 0.3, 0.999, 1e-5, 0.5])
-ODDS = np.array([1.0, -3.0, 0.4, special.logit(0.3) + 1e-4, special.logit(0.3) + 0.0499, 2.0, -3.0, 0.0])
+def test_of_a_contour_the_voxels_near_it_are_compared(modes):
+    """A ball of 6 mm within the ball: its band of 1.5 x 3 mm; a shift of 1 mm is seen by these alone."""
+    domain_distance = 6.0 - np.linalg.norm((GRID - [6.5, 6.5, 3.0]) * SPACING, axis=1)
+    values = jnp.asarray(domain_distance[INDEX])
+    observation = SegmentationObservation(0.6, noise_std=0.5, discrepancy_std=0.0)
+    readings = observation.prepared(Readings(values), INDEX, DOMAIN)
+    near = np.abs(values) <= 4.5
+    assert readings.band is not None and readings.band.size == near.sum() < near.size
+    residuals = observation.residuals(readings, values - 1.0)
+    np.testing.assert_allclose(residuals, 2.0, rtol=1e-9)
+    assert observation.effective_count(readings) < near.sum() / 10
 
 
-def test_deviance_of_a_mask_is_that_of_bernoulli():
-    chance = special.expit(ODDS)
-    found = MARKED * np.log(chance) + (1 - MARKED) * np.log1p(-chance)
-    best = -special.entr(MARKED) - special.entr(1 - MARKED)
-    residual = np.asarray(signed_deviance(jnp.asarray(MARKED), jnp.asarray(ODDS)))
-    np.testing.assert_allclose(residual**2 / 2, best - found, rtol=1e-7, atol=1e-15)
-    assert (np.sign(residual) == np.sign(np.round(MARKED - chance, 12))).all()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_its_derivative_is_smooth_where_data_and_prediction_meet(dtype):
-    """Of r the slope at r = 0 is -sqrt(y (1 - y)), and far into what is certain it vanishes without NaN."""
-    slope = jax.vmap(jax.grad(signed_deviance, argnums=1))
-    y = jnp.full(9, 0.3, dtype)
-    odds = jnp.asarray(special.logit(0.3) + np.linspace(-0.08, 0.08, 9), dtype)
-    np.testing.assert_allclose(slope(y, odds), -np.sqrt(0.21) * np.ones(9), rtol=0.03)
-    np.testing.assert_allclose(slope(y, odds)[4], -np.sqrt(0.21), rtol=1e-3)
-    certain = slope(jnp.array([0.0, 1.0, 0.0, 1.0], dtype), jnp.array([-300.0, 300.0, 300.0, -300.0], dtype))
-    assert np.isfinite(certain).all() and (np.abs(certain[:2]) < 1e-20).all()
-
-
-def test_slope_of_deviance_against_differences():
-    step = 1e-5
-    y, s = jnp.asarray(MARKED), jnp.asarray(ODDS)
-    slope = jax.vmap(jax.grad(signed_deviance, argnums=1))(y, s)
-    central = (signed_deviance(y, s + step) - signed_deviance(y, s - step)) / (2 * step)
-    np.testing.assert_allclose(slope, central, rtol=1e-6, atol=1e-9)
-
-
-def test_the_misfit_of_a_mask_does_not_depend_on_the_grid():
-    """A slab of (24 mm)³ that is marked against odds of 1 to e: the same from eight times the voxels."""
-    found = []
-    for edge in (1.0, 2.0):
-        domain = Domain(np.ones((round(24 / edge),) * 3), (edge,) * 3)
-        observation = SegmentationObservation(domain, 0.6, correlation_length_mm=6.0)
-        readings = Readings(jnp.ones(domain.mask.size))
-        found.append(float(observation.log_likelihood(readings, -jnp.ones(domain.mask.size))))
-    np.testing.assert_allclose(found, (24 / 6) ** 3 * np.log(special.expit(-1.0)), rtol=1e-12)
-
-
-def test_the_vagueness_of_a_boundary_is_found_in_its_mask():
-    """Synthetic voxels marked with a softness of 0.15 where 0.05 was stated; a sharp mask leaves it."""
-    density = jnp.asarray(RNG.uniform(0, 1, 20_000))
-    marked = RNG.uniform(size=density.size) < special.expit((np.asarray(density) - 0.6) / 0.15)
-    observation = NecrosisObservation(DOMAIN, 0.6)
-    odds = (density - 0.6) / 0.05
-    found = observation.likeliest_levels([Readings(jnp.asarray(marked, float))], [odds])
-    assert found["softness"] == pytest.approx(0.15, rel=0.05)
-    sharp = Readings(jnp.asarray(density > 0.6, float))
-    assert observation.likeliest_levels([sharp], [odds])["softness"] == pytest.approx(0.05)
-
-
-def test_a_mask_of_labels_is_refused():
-    observation = SegmentationObservation(DOMAIN, 0.6)
-    with pytest.raises(InputError, match="parts of voxels, 0 to 1"):
-        observation.prepared(Readings(jnp.array([0.0, 3.0])), np.arange(2), DOMAIN)
+def test_of_a_region_that_is_nowhere_every_voxel_lies_outside():
+    """And the voxels of one correlation volume count as one."""
+    observation = SegmentationObservation(0.6, noise_std=0.6, discrepancy_std=0.8, correlation_length_mm=LENGTH)
+    readings = observation.prepared(Readings(jnp.full(len(BALL), -1e3)), INDEX, DOMAIN)
+    predicted = RNG.normal(scale=2, size=len(BALL))
+    expected = stats.norm.logcdf(-predicted).sum() * np.prod(SPACING) / LENGTH**3
+    np.testing.assert_allclose(observation.log_likelihood(readings, jnp.asarray(predicted)), expected, rtol=1e-7)
+    levels = observation.likeliest_levels([readings], [jnp.asarray(predicted)])
+    assert levels == {"noise_std": pytest.approx(0.6), "discrepancy_std": pytest.approx(0.8)}
 
 
 PSA = QuantityObservation("psa_ng_ml")

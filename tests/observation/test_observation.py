@@ -13,9 +13,10 @@ from twinjax.observation import (
     PETObservation,
     Readings,
     SegmentationObservation,
+    contour_distance,
     visible_volume,
 )
-from twinjax.observation.observation import voxels_per_datum
+from twinjax.observation.segmentation import front_distance
 
 N, RADIUS, WIDTH = 24, 8.0, 1.5
 DISTANCE = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(N) - N / 2 + 0.5] * 3, indexing="ij"), -1), axis=-1)
@@ -25,7 +26,7 @@ DOMAIN = Domain(np.ones((N,) * 3), (1.0, 1.0, 1.0))
 MODEL = FisherKPP(DOMAIN)
 FIELDS = [
     CellDensityObservation(gain=1.2),
-    SegmentationObservation(DOMAIN, 0.6),
+    SegmentationObservation(0.6),
     PETObservation(background=0.3, scale=0.5),
 ]
 
@@ -39,19 +40,36 @@ def test_predictions_are_what_they_say():
     density, segmentation, pet = (observation.predict(MODEL, SPHERE) for observation in FIELDS)
     np.testing.assert_allclose(density, 1.2 * SPHERE)
     np.testing.assert_allclose(pet, 0.3 + 0.5 * SPHERE)
-    # Log odds, 1 per 0.05 of density.
-    np.testing.assert_allclose(segmentation, (SPHERE - 0.6) / 0.05)
+    # A front of this width is 0.6 dense at RADIUS - WIDTH logit 0.6; the wall is no flatter than 1 / 20 mm.
+    near = np.abs(DISTANCE - RADIUS) < 4
+    expected = (RADIUS - WIDTH * np.log(0.6 / 0.4) - DISTANCE) / np.sqrt(1 + (WIDTH / 20) ** 2)
+    np.testing.assert_allclose(segmentation[near], expected[near], atol=0.15)
 
 
-@pytest.mark.parametrize(
-    ("spacing", "length", "count"),
-    [((1.0, 1.0, 1.0), 6.0, 216), ((2.0, 2.0, 3.0), 6.0, 18), ((1.0, 2.0), 6.0, 18), ((8.0, 8.0, 8.0), 6.0, 1)],
-    ids=str,
-)
-def test_voxels_within_a_correlation_volume_are_one_datum(spacing, length, count):
-    domain = Domain(np.ones((3,) * len(spacing)), spacing)
-    assert voxels_per_datum(domain, length) == pytest.approx(count)
-    assert SegmentationObservation(domain, 0.6, correlation_length_mm=length).voxels_per_datum == pytest.approx(count)
+@pytest.mark.parametrize("width", [0.8, 1.5, 3.0])
+def test_the_distance_from_a_contour_does_not_depend_on_how_steep_the_front_is(width):
+    density = jnp.asarray(1 / (1 + np.exp((DISTANCE - RADIUS) / width)))
+    found = np.asarray(front_distance(density, 0.5, DOMAIN))
+    near = np.abs(DISTANCE - RADIUS) < 2
+    np.testing.assert_allclose(found[near], (RADIUS - DISTANCE)[near], atol=0.25)
+
+
+def test_the_distance_knows_no_front_at_the_edge_of_the_tissue():
+    """Outside the tissue the density is zero, which is no contour; here the front runs along one axis."""
+    mask = np.ones((N,) * 3)
+    mask[:, : N // 2] = 0
+    depth = np.arange(N)[:, None, None] - N / 2 + 0.5
+    density = jnp.asarray(np.where(mask, 1 / (1 + np.exp(depth / WIDTH)), 0.0))
+    found = np.asarray(front_distance(density, 0.5, Domain(mask, (1.0, 1.0, 1.0))))
+    inside = (mask > 0) & (np.abs(depth) < 4)
+    np.testing.assert_allclose(found[inside], np.broadcast_to(-depth, mask.shape)[inside], rtol=0.01)
+
+
+def test_the_distance_from_a_mask_is_that_of_its_boundary():
+    found = contour_distance(DISTANCE < RADIUS, (1.0, 1.0, 1.0))
+    np.testing.assert_allclose(found, RADIUS - DISTANCE, atol=0.8)
+    assert ((found > 0) == (DISTANCE < RADIUS)).all()
+    assert (contour_distance(np.zeros((3, 3)), (1.0, 1.0)) < -100).all()
 
 
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 0.8])
@@ -79,8 +97,8 @@ def test_volume_is_in_mm3_and_inside_the_mask():
 
 def test_a_higher_threshold_shows_less():
     thresholds = np.linspace(0.1, 0.9, 9)
-    segmentation = np.stack([SegmentationObservation(DOMAIN, t).predict(MODEL, SPHERE) for t in thresholds])
-    assert (np.diff(segmentation, axis=0) <= 0).all()
+    distance = np.stack([SegmentationObservation(t).predict(MODEL, SPHERE) for t in thresholds])
+    assert (np.diff(distance, axis=0) < 0).all()
     volumes = [float(visible_volume(SPHERE, t, DOMAIN)) for t in thresholds]
     assert (np.diff(volumes) < 0).all()
     logs = [float(LogVolumeObservation(t).predict(MODEL, SPHERE)) for t in thresholds]

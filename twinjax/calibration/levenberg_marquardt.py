@@ -192,7 +192,7 @@ def _residuals_and_jacobian(problem: InverseProblem, z):
     """The residuals and their derivatives (parameters, residuals)."""
 
     def along(direction):
-        residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode(), curved=True)
+        residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode())
         return jax.jvp(residuals, (z,), (direction,))
 
     return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))

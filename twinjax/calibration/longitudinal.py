@@ -25,7 +25,9 @@ from twinjax.observation import (
     SegmentationObservation,
     ViableDensityObservation,
     ViablePETObservation,
+    contour_distance,
 )
+from twinjax.observation.segmentation import NOWHERE
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
 
@@ -48,7 +50,8 @@ def longitudinal_problem(
     cell_density_discrepancy: float = 0.05,
     pet_noise: float = 0.1,
     pet_discrepancy: float = 0.1,
-    segmentation_softness: float = 0.05,
+    contour_noise: float = 0.7,
+    contour_discrepancy: float = 1.0,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 1.0,
 ) -> InverseProblem:
@@ -80,24 +83,24 @@ def longitudinal_problem(
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
     correlated = {"correlation_length_mm": correlation_length_mm}
-    segmented = {"softness": segmentation_softness} | correlated
+    segmented = {"noise_std": contour_noise, "discrepancy_std": contour_discrepancy} | correlated
     observations: dict[str, AbstractObservation] = {
         "cell_density": density(noise_std=cell_density_noise, discrepancy_std=cell_density_discrepancy, **correlated),
-        "core": SegmentationObservation(domain, 0.6, **segmented),
-        "whole_tumor": SegmentationObservation(domain, 0.3, **segmented),
-        "necrosis": NecrosisObservation(domain, **segmented),
+        "core": SegmentationObservation(0.6, **segmented),
+        "whole_tumor": SegmentationObservation(0.3, **segmented),
+        "necrosis": NecrosisObservation(**segmented),
         "pet": uptake(noise_std=pet_noise, discrepancy_std=pet_discrepancy, **correlated),
     }
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
     near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)
     index = np.flatnonzero(near)
     data = []
-    for visit, core_fraction, whole_fraction in zip(patient.visits[1:], core[1:], whole[1:], strict=True):
-        data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
-        data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
+    for visit in patient.visits[1:]:
+        regions = {"core": visit.scan.core, "whole_tumor": visit.scan.whole_tumor}
         if necrotic:
-            dead = domain.from_grid((visit.scan.segmentation == labels.NECROTIC).astype(np.float32), visit.scan.affine)
-            data.append(Datum(visit.day, "necrosis", dead.ravel()[index], index))
+            regions["necrosis"] = visit.scan.segmentation == labels.NECROTIC
+        for name, region in regions.items():
+            data.append(contour_datum(visit, name, region, domain, index))
     data += _density_data(patient, domain) + _pet_data(patient, domain)
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured
@@ -175,6 +178,13 @@ def _place(path: str) -> tuple[str, str]:
 def _region(visit: Visit, name: str, domain) -> np.ndarray:
     """Fraction of each voxel of the domain that is in a region of the visit's segmentation."""
     return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
+
+
+def contour_datum(visit: Visit, name: str, region: np.ndarray, domain: Domain, index: np.ndarray) -> Datum:
+    """Signed distances from the contour of `region`, a mask on the visit's grid, at voxels `index` of the domain."""
+    # Beyond the scan `from_grid` gives zero, which must be far outside.
+    depth = (contour_distance(region, visit.scan.spacing) - NOWHERE).astype(np.float32)
+    return Datum(visit.day, name, domain.from_grid(depth, visit.scan.affine).ravel()[index] + NOWHERE, index)
 
 
 def _interior(visit: Visit, region: str) -> np.ndarray:

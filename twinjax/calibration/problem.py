@@ -180,25 +180,18 @@ class InverseProblem(eqx.Module):
             expected.append(datum.pick(tumor.observation[datum.observation].predict(tumor.model, state)))
         return expected, trajectory.success
 
-    def residuals(
-        self, z, *, adjoint: diffrax.AbstractAdjoint | None = None, curved: bool = False
-    ) -> Float[Array, " residuals"]:
+    def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
         """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.
 
         Half their sum of squares is the negative log posterior up to a constant. For each datum with a noise level
         among the parameters one residual more keeps that so: it stands for the log likelihood's normalisation. A
         failed solve gives NaN, which optimisers take as a step to refuse.
-
-        `curved` adds, for masks, residuals that are zero at every z but have a slope: with them the product of Jacobians
-        is the curvature of the likelihood, where that of the deviances alone falls short by a third or more.
         """
         expected, success = self.predictions(z, adjoint=adjoint)
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
             noisy = observation[datum.observation]
             parts.append(noisy.residuals(datum.readings, e))
-            if curved and (lacking := noisy.missing_curvature(datum.readings, e)) is not None:
-                parts.append(jax.lax.stop_gradient(lacking) * (e - jax.lax.stop_gradient(e)))
             if self._levels_of_prior(datum.observation):
                 stated = self.tumor.observation[datum.observation].log_normalizer(datum.readings)
                 # The size of the data keeps it positive, down to a third of the stated level.

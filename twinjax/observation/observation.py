@@ -39,13 +39,6 @@ class AbstractObservation(eqx.Module):
     def residuals(self, readings: Readings, predicted: Float[Array, " n"]) -> Float[Array, " n"]:
         """Half their sum of squares is how much likelier the likeliest prediction is, in the logarithm."""
 
-    def missing_curvature(self, readings: Readings, predicted: Float[Array, " n"]) -> Float[Array, " n"] | None:
-        """Of each datum's log likelihood in its prediction, the root of what the squared slope of its residual lacks.
-
-        None where residuals are linear in the prediction, so that it lacks nothing.
-        """
-        del readings, predicted
-
     @abc.abstractmethod
     def log_normalizer(self, readings: Readings) -> Array:
         """The log likelihood of the likeliest prediction: it depends on the levels alone."""
@@ -65,8 +58,3 @@ class AbstractObservation(eqx.Module):
         """The same observation with other levels."""
         values = [jnp.asarray(levels[name], float) for name in self.levels]
         return eqx.tree_at(lambda o: [getattr(o, name) for name in self.levels], self, values)
-
-
-def voxels_per_datum(domain, correlation_length_mm: float) -> float:
-    """How many voxels of a domain one correlation volume holds, at least 1."""
-    return max(1.0, correlation_length_mm ** len(domain.shape) / domain.voxel_volume)
