@@ -9,8 +9,9 @@ import numpy as np
 
 from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.domain import Domain
+from twinjax.domain.distance import signed_distance
 from twinjax.model import DensityField, FisherKPP
-from twinjax.observation import CellDensityObservation, SegmentationObservation, contour_distance
+from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.simulation import simulate
 from twinjax.treatment import Radiotherapy, Regimen
 
@@ -65,5 +66,5 @@ def treated_problem() -> InverseProblem:
     """Four unknowns: growth, radiosensitivity and a visibility threshold, from density and a segmentation."""
     everywhere = np.arange(N)
     data = [Datum(day, "density", u, everywhere) for day, u in zip(DAYS, DENSITIES, strict=True)]
-    data.append(Datum(DAYS[1], "core", contour_distance(DENSITIES[1] > 0.6, DOMAIN.spacing), everywhere))
+    data.append(Datum(DAYS[1], "core", -signed_distance(DENSITIES[1] > 0.6, DOMAIN.spacing), everywhere))
     return problem({**GROWTH, **ALPHA, **THRESHOLD}, data=data, regimen=FRACTIONS)

@@ -10,8 +10,9 @@ import pytest
 
 from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.core.errors import InputError
+from twinjax.domain.distance import signed_distance
 from twinjax.model import DensityField, FisherKPP
-from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation, contour_distance
+from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation
 from twinjax.treatment import Regimen
 
 EVERYWHERE = np.arange(line.N)
@@ -52,7 +53,7 @@ def test_residuals_are_data_minus_prediction_in_deviations(treated):
     np.testing.assert_allclose(r[: line.N], (line.DENSITIES[0] - u[0]) / line.NOISE, rtol=1e-9, atol=1e-9)
     threshold = float(treated.prior.values(z)["threshold"])
     odds = np.log(u[1] / (1 - u[1]))
-    distance = (odds - np.log(threshold / (1 - threshold))) / np.hypot(np.gradient(odds), 1 / 20)
+    distance = (odds - np.log(threshold / (1 - threshold))) / np.hypot(np.gradient(odds), 1 / 7)
     data = {datum.observation: datum for datum in treated.data if datum.day == line.DAYS[1]}
     values = np.asarray(data["core"].values)
     expected = ((values - distance) / 0.5)[np.abs(values) <= 1.5]
@@ -164,8 +165,8 @@ def test_noise_is_raised_to_the_residuals_and_never_lowered():
 def correlated():
     """Fields whose voxels err together, a contour, one that is nowhere, and a volume below what could be told."""
     data = [Datum(day, "density", u, EVERYWHERE) for day, u in zip(line.DAYS, line.DENSITIES, strict=True)]
-    data.append(Datum(30.0, "core", contour_distance(line.DENSITIES[1] > 0.6, (1.0,)), EVERYWHERE))
-    data.append(Datum(45.0, "core", contour_distance(np.zeros(line.N), (1.0,)), EVERYWHERE))
+    data.append(Datum(30.0, "core", -signed_distance(line.DENSITIES[1] > 0.6, (1.0,)), EVERYWHERE))
+    data.append(Datum(45.0, "core", -signed_distance(np.zeros(line.N), (1.0,)), EVERYWHERE))
     data.append(Datum(45.0, "volume", [3.0], side=[-1]))
     observations = {
         "density": CellDensityObservation(noise_std=0.05, discrepancy_std=0.1, correlation_length_mm=8.0),

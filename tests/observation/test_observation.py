@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from twinjax.domain import Domain
+from twinjax.domain.distance import signed_distance
 from twinjax.model import FisherKPP
 from twinjax.observation import (
     CellDensityObservation,
@@ -13,7 +14,6 @@ from twinjax.observation import (
     PETObservation,
     Readings,
     SegmentationObservation,
-    contour_distance,
     visible_volume,
 )
 from twinjax.observation.segmentation import front_distance
@@ -40,9 +40,9 @@ def test_predictions_are_what_they_say():
     density, segmentation, pet = (observation.predict(MODEL, SPHERE) for observation in FIELDS)
     np.testing.assert_allclose(density, 1.2 * SPHERE)
     np.testing.assert_allclose(pet, 0.3 + 0.5 * SPHERE)
-    # A front of this width is 0.6 dense at RADIUS - WIDTH logit 0.6; the wall is no flatter than 1 / 20 mm.
+    # A front of this width is 0.6 dense at RADIUS - WIDTH logit 0.6; the wall is no flatter than 1 in 7 mm.
     near = np.abs(DISTANCE - RADIUS) < 4
-    expected = (RADIUS - WIDTH * np.log(0.6 / 0.4) - DISTANCE) / np.sqrt(1 + (WIDTH / 20) ** 2)
+    expected = (RADIUS - WIDTH * np.log(0.6 / 0.4) - DISTANCE) / np.sqrt(1 + (WIDTH / 7) ** 2)
     np.testing.assert_allclose(segmentation[near], expected[near], atol=0.15)
 
 
@@ -66,10 +66,15 @@ def test_the_distance_knows_no_front_at_the_edge_of_the_tissue():
 
 
 def test_the_distance_from_a_mask_is_that_of_its_boundary():
-    found = contour_distance(DISTANCE < RADIUS, (1.0, 1.0, 1.0))
+    found = -signed_distance(DISTANCE < RADIUS, (1.0, 1.0, 1.0))
     np.testing.assert_allclose(found, RADIUS - DISTANCE, atol=0.8)
     assert ((found > 0) == (DISTANCE < RADIUS)).all()
-    assert (contour_distance(np.zeros((3, 3)), (1.0, 1.0)) < -100).all()
+    assert (-signed_distance(np.zeros((3, 3)), (1.0, 1.0)) < -100).all()
+    # A ball cut by a wall ends at the wall only where there is tissue beyond.
+    tissue = np.arange(N)[:, None, None] + 0 * DISTANCE < N / 2
+    cut = (DISTANCE < RADIUS) & tissue
+    found = -signed_distance(cut, (1.0, 1.0, 1.0), tissue)
+    np.testing.assert_allclose(found[cut], (RADIUS - DISTANCE)[cut], atol=0.8)
 
 
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 0.8])

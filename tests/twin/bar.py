@@ -5,9 +5,10 @@ import numpy as np
 
 from twinjax.calibration import Datum, InverseProblem, Posterior, Prior
 from twinjax.domain import Domain
+from twinjax.domain.distance import signed_distance
 from twinjax.imaging import Scan
 from twinjax.model import DensityField, FisherKPP
-from twinjax.observation import CellDensityObservation, SegmentationObservation, contour_distance
+from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import Forecast
 
@@ -44,7 +45,7 @@ def problem(*, forecast_prior: Prior | None = None) -> InverseProblem:
         "whole_tumor": SegmentationObservation(0.3),
     }
     data = [
-        Datum(day, name, contour_distance(threshold < START, SPACING).ravel(), everywhere)
+        Datum(day, name, -signed_distance(threshold < START, SPACING).ravel(), everywhere)
         for day in (4.0, 8.0)
         for name, threshold in (("core", 0.6), ("whole_tumor", 0.3))
     ]

@@ -13,6 +13,7 @@ from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
+from twinjax.domain.distance import NOWHERE, signed_distance
 from twinjax.imaging import labels
 from twinjax.imaging.features import cellularity_from_adc
 from twinjax.model import AbstractSpatialModel, ContourProfile, ProliferatingNecrotic
@@ -25,9 +26,7 @@ from twinjax.observation import (
     SegmentationObservation,
     ViableDensityObservation,
     ViablePETObservation,
-    contour_distance,
 )
-from twinjax.observation.segmentation import NOWHERE
 from twinjax.patient import PatientData, Visit
 from twinjax.treatment import Regimen
 
@@ -78,7 +77,7 @@ def longitudinal_problem(
     core = [_region(visit, "core", domain) for visit in patient.visits]
     seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
     box = domain.box_around(seen, margin_mm) if model.local else None
-    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
+    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing, tissue=np.asarray(domain.mask))
     necrotic = isinstance(model, ProliferatingNecrotic)
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
@@ -181,10 +180,15 @@ def _region(visit: Visit, name: str, domain) -> np.ndarray:
 
 
 def contour_datum(visit: Visit, name: str, region: np.ndarray, domain: Domain, index: np.ndarray) -> Datum:
-    """Signed distances from the contour of `region`, a mask on the visit's grid, at voxels `index` of the domain."""
+    """Signed distances (mm, positive inside) from the contour of `region`, a mask on the visit's grid.
+
+    At the voxels `index` of the domain. Where the region ends at the edge of the domain's tissue there is no contour.
+    """
+    scan = visit.scan
+    tissue = domain.to_grid(np.asarray(domain.mask, np.float32), scan.affine, scan.shape) >= 0.5
     # Beyond the scan `from_grid` gives zero, which must be far outside.
-    depth = (contour_distance(region, visit.scan.spacing) - NOWHERE).astype(np.float32)
-    return Datum(visit.day, name, domain.from_grid(depth, visit.scan.affine).ravel()[index] + NOWHERE, index)
+    depth = (NOWHERE - signed_distance(region & tissue, scan.spacing, tissue)).astype(np.float32)
+    return Datum(visit.day, name, domain.from_grid(depth, scan.affine).ravel()[index] - NOWHERE, index)
 
 
 def _interior(visit: Visit, region: str) -> np.ndarray:

@@ -10,6 +10,5 @@ from twinjax.observation.observation import AbstractObservation as AbstractObser
 from twinjax.observation.quantity import QuantityObservation as QuantityObservation
 from twinjax.observation.readings import Readings as Readings
 from twinjax.observation.segmentation import SegmentationObservation as SegmentationObservation
-from twinjax.observation.segmentation import contour_distance as contour_distance
 from twinjax.observation.volume import LogVolumeObservation as LogVolumeObservation
 from twinjax.observation.volume import visible_volume as visible_volume

@@ -54,7 +54,7 @@ class AbstractFieldObservation(AbstractObservation):
             return Readings(values, weight=jnp.asarray(weight))
         band = np.flatnonzero(np.abs(np.asarray(values)) <= BAND * max(domain.spacing))
         if not band.size:
-            raise InputError("no voxel is near the contour; signed distances in mm are wanted, from contour_distance")
+            raise InputError("no voxel is near the contour; signed distances in mm are wanted")
         modes = CorrelatedModes.of(position[band], domain.spacing, self.correlation_length_mm)
         return Readings(values, band=jnp.asarray(band), modes=modes)
 

@@ -2,18 +2,16 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
-from scipy import ndimage
 
 from twinjax.observation.field import AbstractFieldObservation
 
-# A front is taken to be no flatter than one unit of log odds in so many mm.
-FLATTEST_MM = 20.0
+# A front is taken to be no flatter than one unit of log odds in so many mm: after treatment a plateau of cells may lie
+# near the threshold, where an observer's level, and not the place, is uncertain (0.1 in log odds is then 0.7 mm). Our
+# own choice.
+FLATTEST_MM = 7.0
 # Densities are kept this far from 0 and 1, where log odds are infinite.
 LEAST = 1e-6
-# Signed distance (mm) from the contour of a region that is nowhere.
-NOWHERE = -1e3
 # White error of a contour (mm): about half a voxel; and what observers and models do over regions. Our own choice.
 CONTOUR_NOISE, CONTOUR_DISCREPANCY = 0.7, 1.0
 
@@ -22,7 +20,7 @@ class SegmentationObservation(AbstractFieldObservation):
     """The contour of a region in which the density exceeds a visibility threshold, as `front_distance` in mm.
 
     Thresholds: T1Gd core 0.6 to 0.8, T2-FLAIR 0.05 to 0.6 of the carrying capacity (Lipkova et al. 2019, IEEE TMI
-    38:1875). Data are signed distances (`contour_distance`).
+    38:1875). Data are signed distances in mm, positive inside (minus `twinjax.domain.signed_distance`), of the tissue.
     """
 
     threshold: Float[Array, ""]
@@ -64,18 +62,6 @@ def front_distance(density: Float[Array, "*grid"], threshold, domain) -> Float[A
         total = _ahead(slopes, axis) + _behind(slopes, axis)
         steepness += (total / jnp.maximum(_ahead(known, axis) + _behind(known, axis), 1.0)) ** 2
     return (odds - jnp.log(threshold) + jnp.log1p(-threshold)) / jnp.sqrt(steepness)
-
-
-def contour_distance(region: np.ndarray, spacing) -> np.ndarray:
-    """Signed distance (mm, positive inside) of every voxel from the boundary of a mask; `NOWHERE` of an empty one."""
-    region = np.asarray(region, bool)
-    if not region.any():
-        return np.full(region.shape, NOWHERE)
-    # The wall lies half a voxel from the centres on either side of it; the shortest edge, lest the sign turn.
-    half = min(spacing) / 2
-    outside = np.asarray(ndimage.distance_transform_edt(~region, sampling=spacing))
-    inside = np.asarray(ndimage.distance_transform_edt(region, sampling=spacing))
-    return np.where(region, inside - half, half - outside)
 
 
 def _ahead(array, axis: int):
