@@ -162,3 +162,46 @@ def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
         # From wherever the descent stood, which is the start or one of the earlier trials.
         jumps = [np.abs(points[:i] - point).max(axis=1).min() for i, point in enumerate(points) if i]
         assert max(jumps) <= levenberg_marquardt.LONGEST_STEP + 1e-9
+
+
+def test_a_noise_level_may_be_a_parameter():
+    """Its mode is that of the density, which has the normalisation; the others' keep the noise that was found."""
+    problem, _, _ = linear_problem(offset=0.3)
+    noise = {"noise": {"distribution": ("lognormal", 0.2, 1.0), "where": "observation.pet.noise_std"}}
+    entries = {p.name: {"distribution": p.distribution, "where": p.where} for p in problem.prior.parameters}
+    whole = problem.whole
+    learned = InverseProblem(
+        whole.model, Regimen(), whole.initial, whole.observation, list(problem.data), Prior(entries | noise)
+    )
+    found, mode = LevenbergMarquardt(tolerance=1e-6).fit_mode(learned, key=KEY)
+    assert float(learned.prior.values(jnp.asarray(mode.z))["noise"]) == pytest.approx(0.3, rel=0.03)
+    assert found.noise == learned.noise
+    gradient = jax.grad(learned.log_density)(jnp.asarray(mode.z))
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-3)
+    spread = np.sqrt(mode.covariance[2, 2])
+    # ln(noise) of 60 data is known to 1 / sqrt(120); the Gauss-Newton curvature is three quarters of that.
+    assert 1 / np.sqrt(120) < spread < 1.3 / np.sqrt(120)
+
+
+def test_a_parameter_that_no_datum_shows_is_named():
+    problem = line.problem({**line.GROWTH, **line.THRESHOLD})
+    posterior = LevenbergMarquardt().fit(problem, key=KEY)
+    assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: no datum depends on threshold")
+    assert posterior.diagnostics["contraction"]["threshold"] == pytest.approx(0.0, abs=0.1)
+
+
+def test_fewer_data_than_unknowns_is_said(laplace):
+    few = line.problem(data=[Datum(30.0, "density", [0.5], [30])])
+    assert few.effective_data == 1
+    posterior = LevenbergMarquardt(draws=100).fit(few, key=KEY)
+    assert posterior.diagnostics["warnings"] == [
+        "1 independent data for 2 unknowns: the prior decides the rest; give more data, or fewer parameters"
+    ]
+    assert "WARNING: 1 independent data for 2 unknowns" in posterior.diagnostics["verdict"]
+    assert laplace.diagnostics["warnings"] == []
+
+
+def test_data_without_a_likelihood_are_named():
+    """A deviation of zero makes every datum impossible; the solve is not to blame."""
+    with pytest.raises(InputError, match="day 15: the 'density' data have the log likelihood .* at the prior median"):
+        LevenbergMarquardt().fit(line.problem(noise_std=0.0), key=KEY)

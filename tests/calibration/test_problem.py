@@ -8,8 +8,12 @@ import line
 import numpy as np
 import pytest
 
-from twinjax.calibration import Datum
+from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.core.errors import InputError
+from twinjax.domain.distance import signed_distance
+from twinjax.model import DensityField, FisherKPP
+from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation
+from twinjax.treatment import Regimen
 
 EVERYWHERE = np.arange(line.N)
 POINTS = np.random.default_rng(1).normal(scale=0.7, size=(3, 4))
@@ -32,13 +36,13 @@ def central(function, z, step=1e-5):
 
 
 def test_residuals_and_density_say_the_same(treated):
-    """log p = -|r|²/2 + constant, with the constant that the normal densities have; a mask of 0 and 1 has none."""
+    """log p = -|r|²/2 + constant, with the constant that the normal densities have: 8 voxels are near a contour."""
     residuals, density = eqx.filter_jit(treated.residuals), eqx.filter_jit(treated.log_density)
-    scales = np.r_[np.full(3 * line.N, line.NOISE), np.ones(4)]
+    scales = np.r_[np.full(3 * line.N, line.NOISE), np.full(8, 0.5), np.ones(4)]
     constant = -np.sum(np.log(scales)) - 0.5 * np.log(2 * np.pi) * len(scales)
     for z in jnp.asarray(POINTS):
         r = residuals(z)
-        assert r.shape == (4 * line.N + 4,)
+        assert r.shape == scales.shape
         np.testing.assert_allclose(density(z), -0.5 * jnp.sum(r**2) + constant, rtol=1e-11)
 
 
@@ -48,13 +52,13 @@ def test_residuals_are_data_minus_prediction_in_deviations(treated):
     r = np.asarray(treated.residuals(z))
     np.testing.assert_allclose(r[: line.N], (line.DENSITIES[0] - u[0]) / line.NOISE, rtol=1e-9, atol=1e-9)
     threshold = float(treated.prior.values(z)["threshold"])
-    seen = 1 / (1 + np.exp(-(u[1] - threshold) / 0.05))
+    odds = np.log(u[1] / (1 - u[1]))
+    distance = (odds - np.log(threshold / (1 - threshold))) / np.hypot(np.gradient(odds), 1 / 7)
     data = {datum.observation: datum for datum in treated.data if datum.day == line.DAYS[1]}
-    marked = np.asarray(data["core"].values)
-    # Two voxels of 1 mm share a datum of 2 mm; the deviance of a mask is twice its negative log likelihood.
-    expected = (2 * marked - 1) * np.sqrt(-2 * np.log(np.where(marked > 0, seen, 1 - seen)) / 2)
+    values = np.asarray(data["core"].values)
+    expected = ((values - distance) / 0.5)[np.abs(values) <= 1.5]
     position = [datum.observation for datum in treated.data].index("core") * line.N
-    np.testing.assert_allclose(r[position : position + line.N], expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(r[position : position + expected.size], expected, rtol=1e-6)
     np.testing.assert_array_equal(r[-4:], z)
 
 
@@ -99,9 +103,13 @@ def test_a_box_that_holds_the_tumour_changes_nothing():
         ({"data": [Datum(30.0, "density", [0.5], [3])], "start": 40.0}, "day 30 lie before the start.*day 40"),
         ({"data": [Datum(30.0, "density", [0.5], [3])], "box": ((5,), (40,))}, "day 30: 'density'.*outside the box"),
         ({"data": [Datum(30.0, "adc", [0.5], [3])]}, "no observation 'adc'; known: density, core"),
+        (
+            {"prior": line.GROWTH | {"again": line.GROWTH["diffusivity"]}},
+            "diffusivity and again both set 'model.diffusivity'",
+        ),
         ({"prior": line.GROWTH | line.ALPHA}, "prior of alpha: 'regimen.radiotherapy.alpha' names a treatment"),
     ],
-    ids=["no data", "before start", "outside box", "unknown observation", "absent treatment"],
+    ids=["no data", "before start", "outside box", "unknown observation", "two priors", "absent treatment"],
 )
 def test_an_unfit_problem_is_refused(options, message):
     with pytest.raises(InputError, match=message):
@@ -114,11 +122,11 @@ def test_no_data_are_refused(values):
         Datum(30.0, "density", values, np.arange(len(values)))
 
 
-def test_infinite_data_and_masks_of_more_than_all_are_refused():
+def test_infinite_data_and_contours_that_are_nowhere_near_are_refused():
     with pytest.raises(InputError, match="day 30.*'density' data have infinite"):
         Datum(30.0, "density", [0.5, np.inf], [3, 4])
-    with pytest.raises(InputError, match="day 30, 'core': a mask holds parts of voxels, 0 to 1"):
-        line.problem(data=[Datum(30.0, "core", [0.0, 2.0], [3, 4])])
+    with pytest.raises(InputError, match="day 30, 'core': no voxel is near the contour; signed distances"):
+        line.problem(data=[Datum(30.0, "core", [20.0, 30.0], [3, 4])])
 
 
 def test_missing_values_are_left_out(caplog):
@@ -148,6 +156,42 @@ def test_noise_is_raised_to_the_residuals_and_never_lowered():
     raised = line.problem(data=noisy).with_noise_from_residuals(z)
     found = float(raised.tumor.observation["density"].noise_std)
     assert found == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-6)
-    assert raised.noise["core"] == {"softness": 0.05}
+    assert raised.noise["core"] == {"noise_std": 0.5, "discrepancy_std": 0.0}
     kept = line.problem(data=noisy, noise_std=0.4).with_noise_from_residuals(z)
     assert float(kept.tumor.observation["density"].noise_std) == pytest.approx(0.4)
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    """Fields whose voxels err together, a contour, one that is nowhere, and a volume below what could be told."""
+    data = [Datum(day, "density", u, EVERYWHERE) for day, u in zip(line.DAYS, line.DENSITIES, strict=True)]
+    data.append(Datum(30.0, "core", -signed_distance(line.DENSITIES[1] > 0.6, (1.0,)), EVERYWHERE))
+    data.append(Datum(45.0, "core", -signed_distance(np.zeros(line.N), (1.0,)), EVERYWHERE))
+    data.append(Datum(45.0, "volume", [3.0], side=[-1]))
+    observations = {
+        "density": CellDensityObservation(noise_std=0.05, discrepancy_std=0.1, correlation_length_mm=8.0),
+        "core": SegmentationObservation(0.6, correlation_length_mm=8.0),
+        "volume": LogVolumeObservation(0.6),
+    }
+    prior, start = Prior({**line.GROWTH, **line.THRESHOLD}), DensityField(jnp.asarray(line.START))
+    return InverseProblem(FisherKPP(line.DOMAIN), Regimen(), start, observations, data, prior)
+
+
+def test_every_likelihood_says_the_same_as_its_residuals(correlated):
+    """Differences of log density are those of -|r|²/2: the constant does not depend on z."""
+    found = []
+    residuals, density = eqx.filter_jit(correlated.residuals), eqx.filter_jit(correlated.log_density)
+    for z in jnp.asarray(POINTS[:, :3]):
+        found.append(float(density(z) + 0.5 * jnp.sum(residuals(z) ** 2)))
+    np.testing.assert_allclose(found, found[0], rtol=1e-10)
+    likelihoods = np.asarray(correlated.log_likelihoods(z))
+    assert likelihoods.shape == (6,)
+    prior = -0.5 * float(z @ z) - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(likelihoods.sum() + prior, density(z), rtol=1e-12)
+
+
+def test_jacobian_of_every_kind_of_residual(correlated):
+    jacobian = jax.jit(jax.jacfwd(lambda z: correlated.residuals(z, adjoint=diffrax.ForwardMode())))
+    residuals, z = eqx.filter_jit(correlated.residuals), jnp.asarray(POINTS[0, :3])
+    expected = central(residuals, z)
+    np.testing.assert_allclose(jacobian(z), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())

@@ -53,6 +53,20 @@ def test_the_text_files_are_mended(table):
         np.testing.assert_allclose(courses[0].course.measurements[name], series)
 
 
+def test_limits_and_missing_values_of_the_table(table):
+    rows = ["10,20.0,,1,1", "40,<0.1,0.5,1,1", "70,NA,8.0,1,0"]
+    text = HEADER + "".join(f"P1,{row}\n" for row in rows)
+    (table / "prostate" / "intermittent_adt.csv").write_text(text)
+    (entry,) = load_bruchovsky_trial(table)
+    np.testing.assert_allclose(entry.course.measurements["psa_ng_ml"], [[0, 30], [20, 0.1]])
+    np.testing.assert_array_equal(entry.course.sides["psa_ng_ml"], [0, -1])
+    np.testing.assert_allclose(entry.course.measurements["testosterone_nmol_l"], [[30, 60], [0.5, 8]])
+    np.testing.assert_array_equal(entry.cycles, [1, 1])
+    (table / "prostate" / "intermittent_adt.csv").write_text(HEADER + "P1,10,low,12.0,1,1\n")
+    with pytest.raises(InputError, match="intermittent_adt.csv row 2, psa_ng_ml: 'low' is no value"):
+        load_bruchovsky(table, patient_id="P1")
+
+
 def test_what_is_missing_is_named(table, tmp_path):
     with pytest.raises(InputError, match="'P9' is not in the trial's data; choose one of P1"):
         load_bruchovsky(table, patient_id="P9")

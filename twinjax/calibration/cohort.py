@@ -33,6 +33,12 @@ class Cohort(eqx.Module):
         missing = [course.patient_id for course in courses if quantity not in course.measurements]
         if missing:
             raise InputError(f"patient {missing[0]} has no '{quantity}'; leave the patient out")
+        limits = [course.patient_id for course in courses if course.sides[quantity].any()]
+        if limits:
+            raise InputError(
+                f"patient {limits[0]} has values of '{quantity}' beyond what could be told (<, >), which a population "
+                "does not take; leave them out"
+            )
         series = [course.measurements[quantity] for course in courses]
         longest = max(days.size for days, _ in series)
         days, values = (

@@ -43,15 +43,18 @@ def course_problem(
     days, sizes = patient.measurements[size]
     if not sizes[0] > 0:
         raise InputError(f"{size} is 0 on day {days[0]:g}: there is no tumour to start from; begin with a later day")
+    if patient.sides[size][0]:
+        entry = patient.entries(size)[0]
+        raise InputError(f"{size} is {entry} on day {days[0]:g}: that is no size to start from; begin with a later day")
     predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.ones(()))))
     used = [name for name in patient.measurements if name in predicted]
     if others := [name for name in patient.measurements if name not in predicted]:
         log.info("  left out, as the model does not predict it: %s", ", ".join(others))
     observations = {name: QuantityObservation(name, (noise or {}).get(name)) for name in used}
     data = [
-        Datum(day, name, observations[name].transform(value))
+        Datum(day, name, observations[name].transform(value), side=side)
         for name in used
-        for day, value in zip(*patient.measurements[name], strict=True)
+        for day, value, side in zip(*patient.measurements[name], patient.sides[name], strict=True)
         if day > days[0] or (day == days[0] and name != size)
     ]
     prior, forecast_prior = applicable(prior, patient.regimen, observations)

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import diffrax
 import equinox as eqx
@@ -191,6 +192,7 @@ def _residuals_and_jacobian(problem: InverseProblem, z):
     """The residuals and their derivatives (parameters, residuals)."""
 
     def along(direction):
-        return jax.jvp(lambda z: problem.residuals(z, adjoint=diffrax.ForwardMode()), (z,), (direction,))
+        residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode())
+        return jax.jvp(residuals, (z,), (direction,))
 
     return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))

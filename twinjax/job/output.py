@@ -22,6 +22,7 @@ from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
 from twinjax.patient import ClinicalCourse, PatientData, Visit
+from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
 
@@ -152,12 +153,12 @@ def provenance(config: str, seed: int, patient: PatientData | ClinicalCourse) ->
 def _arrays(patient: PatientData | ClinicalCourse) -> list[np.ndarray]:
     """Everything that was measured."""
     if isinstance(patient, ClinicalCourse):
-        return [array for series in patient.measurements.values() for array in series]
+        return [*(array for series in patient.measurements.values() for array in series), *patient.sides.values()]
     arrays = []
     for visit in patient.visits:
         assert visit.scan.segmentation is not None
         arrays += [*visit.scan.images.values(), visit.scan.segmentation]
-        arrays += [np.asarray(value, float) for value in visit.measurements.values()]
+        arrays += [np.asarray(laboratory_value(entry, name)) for name, entry in visit.measurements.items()]
     return arrays
 
 

@@ -31,7 +31,7 @@ class JobSettings:
     until_day: float | None = None
     resolution_mm: float = 2.0
     margin_mm: float = 16.0
-    correlation_length_mm: float = 6.0
+    correlation_length_mm: float = 10.0
     max_step: float = 3.5
     horizon_days: float = 180.0
     interval_days: float = 7.0

@@ -35,7 +35,7 @@ class CorrelatedModes(eqx.Module):
     into the flattened grid of nodes; `mixing` (m, K); `eigenvalues` (K,); `remainder`.
     """
 
-    factors: tuple[Float[Array, "voxels nodes"], ...]
+    factors: tuple[Float[Array, "_ _"], ...]
     voxel: Int[Array, " n"]
     node: Int[Array, " m"]
     mixing: Float[Array, "m K"]

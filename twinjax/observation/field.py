@@ -1,4 +1,6 @@
-"""Measurements in every voxel whose errors are normal: cell density from ADC, amino-acid PET."""
+"""Measurements in every voxel, whose errors are normal and shared by neighbours: cell density from ADC, PET."""
+
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -7,10 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize
 
+from twinjax.core.errors import InputError
 from twinjax.observation.correlation import CorrelatedModes
+from twinjax.observation.limit import limit_deviance
 from twinjax.observation.observation import AbstractObservation
 from twinjax.observation.readings import Readings
 
+# In longest edges of a voxel. A predicted distance is of first order, and farther from a contour tells the same.
+BAND = 1.5
 # Levels are sought up to this many times what was stated.
 LARGEST_FACTOR = 100.0
 
@@ -23,6 +29,11 @@ class AbstractFieldObservation(AbstractObservation):
     cube errs as one; so 10⁴ voxels do not pass for 10⁴ independent data (Kennedy and O'Hagan 2001, J R Stat Soc B
     63:425, for the idea of the term).
 
+    Where the data are signed distances from a contour (`contour`) those voxels are compared that lie within `BAND` of
+    it. Of a region that is nowhere each voxel must lie outside, with the normal probability of that, and those of one
+    correlation volume count as one: a composite likelihood (Varin, Reid and Firth 2011, Stat Sin 21:5), whose weight
+    is our own choice.
+
     **Fields:** `noise_std` of the white error and `discrepancy_std`, in units of the measurement;
     `correlation_length_mm` (static).
     """
@@ -32,28 +43,42 @@ class AbstractFieldObservation(AbstractObservation):
     correlation_length_mm: eqx.AbstractVar[float]
     levels = ("noise_std", "discrepancy_std")
 
+    contour: ClassVar[bool] = False
+
     def prepared(self, readings, index, domain):
-        position = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1)
-        return Readings(
-            readings.values,
-            readings.side,
-            CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm),
-        )
+        position, values = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1), readings.values
+        if not self.contour:
+            modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
+            return Readings(values, modes=modes)
+        if not bool((values > 0).any()):
+            weight = min(1.0, domain.voxel_volume / self.correlation_length_mm ** len(domain.shape))
+            return Readings(values, weight=jnp.asarray(weight))
+        band = np.flatnonzero(np.abs(np.asarray(values)) <= BAND * max(domain.spacing))
+        if not band.size:
+            raise InputError("no voxel is near the contour; signed distances in mm are wanted")
+        modes = CorrelatedModes.of(position[band], domain.spacing, self.correlation_length_mm)
+        return Readings(values, band=jnp.asarray(band), modes=modes)
 
     def residuals(self, readings, predicted):
-        error = readings.values - predicted
+        if readings.weight is not None:
+            return -jnp.sqrt(readings.weight) * limit_deviance(-predicted / self.deviation)
+        error = readings.errors(predicted)
         if readings.modes is None:
             return error / self.deviation
         return readings.modes.whiten(error, self.noise_std, self.discrepancy_std)
 
     def log_normalizer(self, readings):
-        count = readings.values.size
+        if readings.weight is not None:
+            return jnp.zeros(())
+        count = readings.values.size if readings.band is None else readings.band.size
         if readings.modes is None:
             return -0.5 * count * jnp.log(2 * jnp.pi) - count * jnp.log(self.deviation)
         determinant = readings.modes.log_determinant(self.noise_std, self.discrepancy_std)
         return -0.5 * (count * jnp.log(2 * jnp.pi) + determinant)
 
     def sample(self, readings, predicted, key):
+        if self.contour:
+            raise InputError("contours cannot be drawn: which voxels are compared is chosen by the measured ones")
         white = jax.random.normal(key, predicted.shape)
         if readings.modes is None:
             return predicted + self.deviation * white
@@ -68,7 +93,9 @@ class AbstractFieldObservation(AbstractObservation):
         # Per part of the errors: their sum of squares, how many they are, and their variance per discrepancy².
         squares, counts, variances = [], [], []
         for one, expected in zip(readings, predicted, strict=True):
-            error = np.asarray(one.values - expected, float)
+            if one.weight is not None:
+                continue
+            error = np.asarray(one.errors(expected), float)
             total = float(error @ error)
             if one.modes is None:
                 squares, counts, variances = [*squares, total], [*counts, error.size], [*variances, 1.0]
@@ -77,6 +104,9 @@ class AbstractFieldObservation(AbstractObservation):
             squares += [*inside, max(total - inside.sum(), 0.0)]
             counts += [*np.ones(inside.size), error.size - inside.size]
             variances += [*np.asarray(one.modes.eigenvalues, float), float(one.modes.remainder)]
+        stated = np.array([float(self.noise_std), float(self.discrepancy_std)])
+        if not counts:
+            return dict(zip(self.levels, stated.tolist(), strict=True))
         square, count, variance = np.asarray(squares), np.asarray(counts), np.asarray(variances)
 
         def cost(logs):
@@ -86,7 +116,6 @@ class AbstractFieldObservation(AbstractObservation):
             value = 0.5 * np.sum(count * np.log(total) + square / total)
             return value, np.array([np.sum(slope) * white, np.sum(slope * variance) * correlated])
 
-        stated = np.array([float(self.noise_std), float(self.discrepancy_std)])
         least = np.log(np.maximum(stated, 1e-3 * stated.max()))
         bounds = [(low, low + np.log(LARGEST_FACTOR * stated.max()) - low) for low in least]
         found = optimize.minimize(cost, least + 0.1, jac=True, bounds=bounds, method="L-BFGS-B").x
@@ -97,11 +126,13 @@ class AbstractFieldObservation(AbstractObservation):
         }
 
     def effective_count(self, readings):
+        if readings.weight is not None:
+            return max(1.0, readings.values.size * float(readings.weight))
         if readings.modes is None:
             return float(readings.values.size)
-        # The effective number of modes of equal variance.
-        share = np.asarray(readings.modes.eigenvalues) / readings.values.size
-        return float(min(readings.values.size, 1 / np.sum(share**2)))
+        # So many modes of equal variance would spread as much.
+        share = np.asarray(readings.modes.eigenvalues) / readings.modes.voxel.size
+        return float(1 / np.sum(share**2))
 
 
 class CellDensityObservation(AbstractFieldObservation):

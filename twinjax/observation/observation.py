@@ -65,8 +65,3 @@ class AbstractObservation(eqx.Module):
         """The same observation with other levels."""
         values = [jnp.asarray(levels[name], float) for name in self.levels]
         return eqx.tree_at(lambda o: [getattr(o, name) for name in self.levels], self, values)
-
-
-def voxels_per_datum(domain, correlation_length_mm: float) -> float:
-    """How many voxels of a domain one correlation volume holds, at least 1."""
-    return max(1.0, correlation_length_mm ** len(domain.shape) / domain.voxel_volume)

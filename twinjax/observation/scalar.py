@@ -1,25 +1,22 @@
 """One number at an instant, with normal error on the observation's scale."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize, stats
 
 from twinjax.core.errors import InputError
+from twinjax.observation.limit import limit_deviance
 from twinjax.observation.observation import AbstractObservation
 
-# A reading this many deviations inside what a device cannot tell costs nothing more; its logarithm is lost in rounding.
-CERTAIN = 7.0
 LARGEST_FACTOR = 100.0
 
 
 class AbstractScalarObservation(AbstractObservation):
     """data = prediction + error, on the scale of `predict`.
 
-    Of a reading below what a device can tell only that is known, and its likelihood is the normal probability of it
-    (Tobin 1958, Econometrica 26:24; `Readings.side`); likewise above.
+    Of a reading below or above what a device can tell only that is known (`limit_deviance`).
 
     **Fields:** `noise_std` of the error.
     """
@@ -31,11 +28,7 @@ class AbstractScalarObservation(AbstractObservation):
         distance = (readings.values - predicted) / self.noise_std
         if readings.side is None:
             return distance
-        beyond = jnp.minimum(-readings.side * distance, CERTAIN)
-        # The branch that is not taken would have a derivative of its own.
-        known = readings.side == 0
-        log_chance = jax.scipy.special.log_ndtr(jnp.where(known, 0.0, beyond))
-        return jnp.where(known, distance, readings.side * jnp.sqrt(-2 * log_chance))
+        return jnp.where(readings.side == 0, distance, readings.side * limit_deviance(-readings.side * distance))
 
     def log_normalizer(self, readings):
         count = readings.values.size if readings.side is None else jnp.sum(readings.side == 0)

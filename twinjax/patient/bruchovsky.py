@@ -2,7 +2,8 @@
 
 Public as text files, one a patient, in github.com/ttphan4/cell_quota_model_of_prostate_cancer (MIT), folder
 `Core fitting and forecasting/Data_62`. Either that folder is read, or one table `intermittent_adt.csv` with the columns
-patient_id, day, psa_ng_ml, testosterone_nmol_l, cycle, on_treatment.
+patient_id, day, psa_ng_ml, testosterone_nmol_l, cycle, on_treatment. A laboratory value may be missing, or stand below
+or above a limit (`<0.1`), as `laboratory_value` reads it.
 
 Two faults of the text files are mended: `patient200.txt` is a truncated copy of patient 30 and is dropped, and a stray
 letter in a number (patient 7, row 9) is taken out.
@@ -17,6 +18,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.patient.clinical_course import ClinicalCourse
+from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.patient.reading import case_folder, inside
 from twinjax.treatment import Regimen
 from twinjax.treatment.androgen_deprivation import AndrogenDeprivation
@@ -70,12 +72,20 @@ def _course(patient_id: str, rows: np.ndarray) -> TrialCourse:
         treatments = [
             AndrogenDeprivation.on_intervals(starts[lasting], stops[lasting], dose_interval_days=DOSE_INTERVAL_DAYS)
         ]
-    measured = {"psa_ng_ml": (days, rows[:, 1]), "testosterone_nmol_l": (days, rows[:, 2])}
-    return TrialCourse(ClinicalCourse(patient_id, measured, Regimen(treatments)), rows[:, 3].astype(int))
+    measured = {"psa_ng_ml": (days, _entries(rows, 1)), "testosterone_nmol_l": (days, _entries(rows, 2))}
+    course = ClinicalCourse(patient_id, measured, Regimen(treatments))
+    return TrialCourse(course, rows[~np.isnan(rows[:, 1]), 3].astype(int))
+
+
+def _entries(rows: np.ndarray, column: int) -> list[float | str]:
+    """Values as `ClinicalCourse` takes them; the sides stand in the last two columns."""
+    marks = {-1: "<", 1: ">"}
+    pairs = zip(rows[:, column].tolist(), rows[:, column + 4].tolist(), strict=True)
+    return [f"{marks[int(side)]}{value!r}" if side else value for value, side in pairs]
 
 
 def _read(data_folder: str | Path | None, case: str) -> dict[str, np.ndarray]:
-    """Patient to rows of day, PSA, testosterone, cycle and treatment, by day."""
+    """Patient to rows of day, PSA, testosterone, cycle, treatment, and the sides of PSA and testosterone, by day."""
     _, folder = case_folder(data_folder, case)
     table = inside(folder, TABLE)
     found = _read_table(table) if table.is_file() else _read_texts(folder)
@@ -91,8 +101,8 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
         if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
             raise InputError(f"{path.name} lacks the columns {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
         for number, row in enumerate(reader, 2):
-            values = [_number(row[name], f"{path.name} row {number}, {name}") for name in COLUMNS[1:]]
-            collected.setdefault(row["patient_id"], []).append(values)
+            fields = {f"{path.name} row {number}, {name}": row[name] for name in COLUMNS[1:]}
+            collected.setdefault(row["patient_id"], []).append(_row(fields))
     return {name: np.asarray(rows) for name, rows in collected.items()}
 
 
@@ -109,9 +119,19 @@ def _read_texts(folder: Path) -> dict[str, np.ndarray]:
             if len(fields) != len(COLUMNS):
                 raise InputError(f"{path.name} row {number} has {len(fields)} fields, not {len(COLUMNS)}")
             # The first is the patient's number, of which some rows have lost a part.
-            rows.append([_number(re.sub("[a-z]", "", field), f"{path.name} row {number}") for field in fields[1:]])
+            named = zip(COLUMNS[1:], fields[1:], strict=True)
+            rows.append(_row({f"{path.name} row {number}, {name}": re.sub("[a-z]", "", f) for name, f in named}))
         found["P" + path.stem.removeprefix("patient")] = np.asarray(rows)
     return found
+
+
+def _row(fields: dict[str, str]) -> list[float]:
+    """Numbers of a row and the sides of its two laboratory values; `fields`: where each stands, and its text."""
+    (day, *others), places = fields.values(), list(fields)
+    readings = [laboratory_value(others[i], places[i + 1]) for i in (0, 1)]
+    numbers = [_number(text, place) for text, place in zip(others[2:], places[3:], strict=True)]
+    values, sides = zip(*readings, strict=True)
+    return [_number(day, places[0]), *values, *numbers, *sides]
 
 
 def _number(text: str, where: str) -> float:

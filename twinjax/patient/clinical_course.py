@@ -1,33 +1,43 @@
 """`ClinicalCourse`: a patient of whom numbers are known over time, and no images."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from twinjax.core.errors import InputError
+from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.patient.visit import check_order, check_patient_id
 from twinjax.treatment import Regimen
+
+log = logging.getLogger("twinjax")
 
 
 class ClinicalCourse:
     """Sizes and laboratory values over time, and the regimen, in days since baseline.
 
         ClinicalCourse("NSCLC_001", {"volume_mm3": ([0, 30, 60], [9.1e3, 9.8e3, 7.7e3])}, regimen)
+        ClinicalCourse("PC_001", {"psa_ng_ml": ([0, 30, 60], [12.4, 1.1, "<0.1"])}, regimen)
 
     **Fields:**
 
     - `patient_id`: a label for the user.
-    - `measurements`: quantity, with its unit in the name (`volume_mm3`, `psa_ng_ml`), to `(days, values)`.
+    - `measurements`: quantity, with its unit in the name (`volume_mm3`, `psa_ng_ml`), to `(days, values)`. A value
+      beyond what could be told is given as text (`"<0.1"`, `">500"`) and stands there as that limit; missing ones (NaN,
+      None, empty text) are left out, which a log line says.
+    - `sides`: quantity to (values,) -1 where the value lies below, 1 where above, 0 where it was read.
     - `regimen`: what was given.
     - `source`: `"real"` or `"synthetic"`.
     - `truth`: for a synthetic patient, name of a parameter to its true value.
 
-    Raises `InputError` for days that are negative, unsorted or twice there, and values that are negative or missing.
+    Raises `InputError` for days that are negative, unsorted or twice there, values that are negative or no numbers, and
+    a quantity of which all are missing.
     """
 
     patient_id: str
     measurements: dict[str, tuple[np.ndarray, np.ndarray]]
+    sides: dict[str, np.ndarray]
     regimen: Regimen
     source: str
     truth: dict[str, float]
@@ -46,7 +56,9 @@ class ClinicalCourse:
             raise InputError(f"source must be 'real' or 'synthetic', got '{source}'")
         if not measurements:
             raise InputError("a clinical course needs at least one measured quantity, such as volume_mm3")
-        self.measurements = {name: _checked_series(name, series) for name, series in measurements.items()}
+        checked = {name: _checked_series(name, series) for name, series in measurements.items()}
+        self.measurements = {name: (days, values) for name, (days, values, _) in checked.items()}
+        self.sides = {name: side for name, (_, _, side) in checked.items()}
         self.regimen, self.source, self.truth = regimen or Regimen(), source, dict(truth or {})
 
     @property
@@ -57,13 +69,19 @@ class ClinicalCourse:
     def until(self, day: float) -> "ClinicalCourse":
         """What was known on `day`: measurements up to and including it, treatments given before it; no truth."""
         kept = {
-            name: (days[days <= day], values[days <= day])
-            for name, (days, values) in self.measurements.items()
+            name: (days[days <= day], [entry for entry, on in zip(self.entries(name), days, strict=True) if on <= day])
+            for name, (days, _) in self.measurements.items()
             if (days <= day).any()
         }
         if not kept:
             raise InputError(f"nothing was measured on or before day {day:g}; the first is on day {self.days[0]:g}")
         return ClinicalCourse(self.patient_id, kept, self.regimen.before(day), source=self.source)
+
+    def entries(self, name: str) -> list[float | str]:
+        """The values of a quantity as they were given: numbers, and text such as `<0.1`."""
+        marks = {-1: "<", 1: ">"}
+        values = zip(self.measurements[name][1].tolist(), self.sides[name].tolist(), strict=True)
+        return [f"{marks[side]}{value!r}" if side else value for value, side in values]
 
     def after(self, day: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Quantity to `(days, values)` later than `day`: what is held out when `until(day)` is fitted."""
@@ -75,16 +93,23 @@ class ClinicalCourse:
         return f"ClinicalCourse({self.source}, {counts}, {len(self.regimen.treatments)} treatments)"
 
 
-def _checked_series(name: str, series) -> tuple[np.ndarray, np.ndarray]:
+def _checked_series(name: str, series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(days, values, sides) without what is missing."""
     try:
-        days, values = (np.asarray(part, float) for part in series)
+        given, entries = series
+        days, entries = np.asarray(given, float), list(entries)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: give (days, values), two lists of numbers") from error
-    if days.ndim != 1 or days.shape != values.shape or days.size == 0:
-        raise InputError(f"{name}: {days.size} days but {values.size} values; give one value per day, at least one")
+        raise InputError(f"{name}: give (days, values), two lists") from error
+    if days.ndim != 1 or days.size != len(entries) or days.size == 0:
+        raise InputError(f"{name}: {days.size} days but {len(entries)} values; give one value per day, at least one")
     if not (np.isfinite(days).all() and (days >= 0).all()):
         raise InputError(f"{name}: every day must be a number >= 0 (days since baseline), got {days.tolist()}")
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise InputError(f"{name}: every value must be a number >= 0, got {values.tolist()}; leave missing ones out")
+    found = [laboratory_value(e, f"{name}, day {d:g}") for d, e in zip(days.tolist(), entries, strict=True)]
+    values, sides = np.asarray([value for value, _ in found]), np.asarray([side for _, side in found])
+    known = ~np.isnan(values)
+    if not known.any():
+        raise InputError(f"{name}: every value is missing; leave the quantity out")
+    if not known.all():
+        log.info("  %s: %d missing values are left out, days %s", name, (~known).sum(), days[~known].tolist())
     check_order(days, name)
-    return days, values
+    return days[known], values[known], sides[known]

@@ -13,6 +13,7 @@ from twinjax.imaging.record import ImagingRecord
 from twinjax.imaging.scan import Scan
 from twinjax.patient.clinical_course import ClinicalCourse
 from twinjax.patient.folder import read_tensor_maps, read_visits
+from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.patient.reading import inside, require_folder
 from twinjax.patient.treatment_table import read_treatment_csv
 from twinjax.patient.truth import SpatialTruth
@@ -131,12 +132,14 @@ class PatientData:
     @property
     def laboratory(self) -> ClinicalCourse | None:
         """The laboratory values of all visits as a course; None without any."""
-        series: dict[str, tuple[list[float], list[float]]] = {}
+        series: dict[str, tuple[list[float], list[float | str]]] = {}
         for visit in self.visits:
-            for name, value in visit.measurements.items():
-                days, values = series.setdefault(name, ([], []))
-                days.append(visit.day)
-                values.append(value)
+            for name, entry in visit.measurements.items():
+                # What is missing everywhere was not measured.
+                if not np.isnan(laboratory_value(entry, name)[0]):
+                    days, values = series.setdefault(name, ([], []))
+                    days.append(visit.day)
+                    values.append(entry)
         if not series:
             return None
         return ClinicalCourse(self.patient_id, series, self.regimen, source=self.source)

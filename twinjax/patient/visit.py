@@ -8,6 +8,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
+from twinjax.patient.laboratory_value import laboratory_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,16 +16,18 @@ class Visit:
     """One visit of a patient.
 
     **Fields:** `day` (days since baseline, >= 0), `scan`, and `measurements` (laboratory values with the unit
-    in the name, for example `psa_ng_ml`).
+    in the name, for example `psa_ng_ml`: numbers, or text such as `<0.1` for what could not be told; NaN if missing).
     """
 
     day: float
     scan: Scan
-    measurements: Mapping[str, float] = field(default_factory=dict)
+    measurements: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self):
         if not np.isfinite(self.day) or self.day < 0:
             raise InputError(f"a visit's day must be a number >= 0 (days since baseline), got {self.day}")
+        for name, entry in self.measurements.items():
+            laboratory_value(entry, f"visit of day {self.day:g}, {name}")
 
 
 def check_order(days, source: str) -> None:

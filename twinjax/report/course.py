@@ -119,7 +119,14 @@ def measurement_table(held: list[dict[str, Any]]) -> Table:
             f"{scale * score[key]:.3g}" for key in ("measured", "predicted", "lower_90", "upper_90")
         )
         rows.append(
-            [score["day"], with_unit(label, unit), measured, predicted, f"{low} to {high}", score["in_interval"]]
+            [
+                score["day"],
+                with_unit(label, unit),
+                {-1: "< ", 1: "> "}.get(score["side"], "") + measured,
+                predicted,
+                f"{low} to {high}",
+                score["in_interval"],
+            ]
         )
     columns = ["day", "quantity", "measured", "forecast, median", "90 % interval", "inside"]
     return Table(columns, rows, "Held-out measurements.")

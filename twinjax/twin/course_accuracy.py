@@ -12,18 +12,22 @@ from twinjax.twin.course import CourseForecast
 def course_scores(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> list[dict[str, Any]]:
     """One row per measurement that the forecast predicts: median, 90 % interval of a measurement, and errors.
 
-    Measurements after `last_day` are `held_out`; `last_value` is the last one up to that day.
+    Measurements after `last_day` are `held_out`; `last_value` is the last one up to that day. Of a value below or above
+    what could be told (`side` -1 or 1) `measured` is that limit: the interval holds it where it reaches beyond, and
+    there is no error.
     """
     scores = []
     for name in prediction.noise:
         days, values = patient.measurements[name]
         known = values[days <= last_day]
-        for day, value in zip(days.tolist(), values.tolist(), strict=True):
+        for day, value, side in zip(days.tolist(), values.tolist(), patient.sides[name].tolist(), strict=True):
             if not prediction.times[0] <= day <= prediction.times[-1]:
                 continue
             now, offset = prediction.at([day]), prediction.offset[name]
             low, _, high = now.interval(name, measured=True)[:, 0].tolist()
             predicted = float(now.interval(name)[1, 0])
+            inside = low <= value if side < 0 else value <= high if side > 0 else low <= value <= high
+            scored = side == 0 and value + offset > 0
             scores.append(
                 {
                     "quantity": name,
@@ -33,8 +37,9 @@ def course_scores(patient: ClinicalCourse, prediction: CourseForecast, last_day:
                     "predicted": predicted,
                     "lower_90": low,
                     "upper_90": high,
-                    "in_interval": bool(low <= value <= high),
-                    "log_error": float(np.log((predicted + offset) / (value + offset))) if value + offset > 0 else None,
+                    "side": side,
+                    "in_interval": bool(inside),
+                    "log_error": float(np.log((predicted + offset) / (value + offset))) if scored else None,
                     "last_value": float(known[-1]) if known.size else None,
                 }
             )
@@ -45,7 +50,7 @@ def course_metrics(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The held-out measurements of `course_scores` summed up: one row per metric and quantity."""
     held, rows = [score for score in scores if score["held_out"]], []
     for name in dict.fromkeys(score["quantity"] for score in held):
-        of_it = [score for score in held if score["quantity"] == name]
+        of_it = [score for score in held if score["quantity"] == name and not score["side"]]
         error = [100 * abs(s["predicted"] - s["measured"]) / s["measured"] for s in of_it if s["measured"] > 0]
         carried = [
             100 * abs(s["last_value"] - s["measured"]) / s["measured"]
