@@ -1,8 +1,8 @@
 """Calibration: one inverse problem, many methods."""
 
 from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibrator
-from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.calibrator import in_folder as in_folder
+from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.ensemble import EnsembleSampler as EnsembleSampler
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration

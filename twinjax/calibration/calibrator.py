@@ -18,8 +18,8 @@ class AbstractCalibrator(eqx.Module):
     def fit(self, problem: InverseProblem, *, key: PRNGKeyArray) -> Posterior:
         """Calibrate. A method that has not converged says so in `Posterior.diagnostics`, and never raises for it.
 
-        A method that has a field `checkpoint` (a folder, or None) keeps in it how far it has come, and the same fit goes
-        on from there after an interruption, to the same result.
+        A method with a field `checkpoint` (a folder, or None) keeps in it how far it has come, and the same fit goes on
+        from there after an interruption, to the same result.
         """
 
 

@@ -20,7 +20,9 @@ from twinjax.core.errors import InputError
 Tree = TypeVar("Tree")
 
 # Results are the same to the last bit only where all of these are.
-PACKAGES = ("jax", "jaxlib", "numpyro", "diffrax", "equinox", "optax")
+PACKAGES = ("twinjax", "jax", "jaxlib", "numpyro", "diffrax", "equinox", "optax")
+# Settings without effect on the result.
+WITHOUT_EFFECT = ("checkpoint", "progress")
 # Where an object without a representation of its own lies in memory: another place in every process.
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -85,14 +87,20 @@ class Checkpoint:
 
 def fingerprint(problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray) -> str:
     """A hash of all that a result follows from: data, model, prior, settings, key, versions and precision."""
-    told = {name: value for name, value in (("checkpoint", None), ("progress", False)) if hasattr(calibrator, name)}
-    settings = dataclasses.replace(calibrator, **told)  # pyright: ignore[reportArgumentType]
     prior = [(p.name, p.where, type(p.distribution).__name__) for p in problem.prior.parameters]
-    words = [ADDRESS.sub("", eqx.tree_pformat(part)) for part in (problem, settings)]
-    words += [repr(prior), repr([version(name) for name in PACKAGES]), str(jax.numpy.zeros(()).dtype)]
+    versions = [version(name) for name in PACKAGES]
+    words = [ADDRESS.sub("", eqx.tree_pformat(problem)), *map(repr, (prior, _settings(calibrator), versions))]
+    words.append(str(jax.numpy.zeros(()).dtype))
     digest = hashlib.sha256("\n".join(words).encode())
     distributions = [p.distribution for p in problem.prior.parameters]
     for leaf in jax.tree.leaves((problem, distributions, jax.random.key_data(key))):
         if eqx.is_array_like(leaf):
             digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
+
+
+def _settings(module: eqx.Module) -> list[tuple[str, Any]]:
+    """The kind of a calibrator and all its fields with an effect, those of its parts too."""
+    fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.name not in WITHOUT_EFFECT}
+    told = {name: _settings(value) if isinstance(value, eqx.Module) else value for name, value in fields.items()}
+    return [("kind", type(module).__name__), *told.items()]

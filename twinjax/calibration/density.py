@@ -49,7 +49,7 @@ def log_densities(problem: InverseProblem, z: Float[np.ndarray, "points paramete
 def side_by_side(problem: InverseProblem) -> bool:
     """Whether many points are solved faster together than one after the other."""
     model = problem.tumor.model
-    return not isinstance(model, AbstractSpatialModel) or np.prod(model.domain.shape) <= LARGEST_SIDE_BY_SIDE
+    return not isinstance(model, AbstractSpatialModel) or model.domain.mask.size <= LARGEST_SIDE_BY_SIDE
 
 
 @eqx.filter_jit

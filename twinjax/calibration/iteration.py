@@ -1,7 +1,7 @@
 """Iterations in blocks, each kept in a checkpoint: what all samplers that go from state to state share."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -63,14 +63,14 @@ def iterate(
 
 
 @eqx.filter_jit
-def _block(step: Hashable, keep: Hashable, arguments: Any, state: Any, block: int, count: jax.Array):
+def _block(step: Callable, keep: Callable, arguments: Any, state: Any, block: int, count: jax.Array):
     """The state after `count` steps, and what is kept of each in the first places of (block, ...)."""
     buffer = jax.tree.map(lambda leaf: jnp.zeros((block, *leaf.shape), leaf.dtype), eqx.filter_eval_shape(keep, state))
 
     def body(i, carry):
         state, buffer = carry
-        state = step(arguments, state)  # pyright: ignore[reportCallIssue]
-        kept = keep(state)  # pyright: ignore[reportCallIssue]
+        state = step(arguments, state)
+        kept = keep(state)
         return state, jax.tree.map(lambda all_of_it, one: all_of_it.at[i].set(one), buffer, kept)
 
     return jax.lax.fori_loop(0, count, body, (state, buffer))

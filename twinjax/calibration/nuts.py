@@ -100,7 +100,7 @@ class NoUTurnSampler(AbstractCalibrator):
             doubts.append(f"{divergent} divergent transitions")
         if saturated > MOST_SATURATED:
             doubts.append(
-                f"{100 * saturated:.0f} % of the trajectories were cut at max_tree_depth={self.max_tree_depth}; raise it"
+                f"{100 * saturated:.0f} % of trajectories were cut at max_tree_depth={self.max_tree_depth}; raise it"
             )
         if energy < SMALLEST_ENERGY_INFORMATION:
             doubts.append(

@@ -232,6 +232,6 @@ def _blackjax() -> Any:
         import blackjax.smc.adaptive_tempered
     except ImportError as error:
         raise MissingDependencyError(
-            "calibrator=smc needs the package 'blackjax', which is not installed; pip install 'twinjax[bayes]' brings it"
+            "calibrator=smc needs the package 'blackjax', which is not installed; pip install 'twinjax[bayes]'"
         ) from error
     return blackjax

@@ -40,8 +40,8 @@ GUIDES = {
     # Inverse autoregressive flows (Kingma et al. 2016).
     "flow": functools.partial(AutoIAFNormal, num_flows=2, hidden_dims=[16, 16]),
 }
-# Steps of a block, after which the ELBO is looked at; the plateau is reached where its mean over so many last blocks is,
-# within its error, no higher than over as many before.
+# Steps of a block, after which the ELBO is looked at; the plateau is reached where its mean over so many last blocks
+# is, within its error, no higher than over as many before.
 BLOCK, PATIENCE = 50, 2
 
 
