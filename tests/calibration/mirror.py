@@ -10,7 +10,7 @@ from twinjax.model import FisherKPP, PointSeed
 from twinjax.observation import CellDensityObservation
 from twinjax.treatment import Regimen
 
-RADIUS, NOISE, APART = 5.0, 0.02, 6.0
+RADIUS, NOISE, APART = 5.0, 0.01, 6.0
 # The side of positive shifts is the likelier one before the measurement, by a factor of 2.6.
 MEAN, SPREAD = 2.0, 5.0
 MIDDLE = line.N // 2

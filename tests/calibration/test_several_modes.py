@@ -40,7 +40,7 @@ def test_the_evidence_is_that_of_quadrature(smc):
 
 def test_it_counts_what_it_costs(smc):
     d = smc.diagnostics
-    assert d["solves"] % (4 * 0 + 300 * 8) == 0
+    assert d["solves"] % (300 * 8) == 0
     # Descendants of one particle are not independent draws.
     assert 100 < d["ess"]["shift"] < 4 * 300
     assert d["ess_per_solve"] == pytest.approx(d["ess"]["shift"] / d["solves"])
@@ -55,23 +55,15 @@ def test_one_start_misses_a_mode():
 
 
 def test_several_starts_find_the_other_mode_and_doubt():
-    posterior = LevenbergMarquardt(estimate_noise=False, starts=8).fit(PROBLEM, key=KEY)
+    posterior = LevenbergMarquardt(estimate_noise=False, starts=20).fit(PROBLEM, key=KEY)
     d = posterior.diagnostics
-    assert (d["starts"], d["modes_found"]) == (8, 2)
+    assert (d["starts"], d["modes_found"]) == (20, 2)
     ratio = mirror.mass(0, 40) / mirror.mass(-40, 0)
     assert d["mode_gap_nats"] == pytest.approx(np.log(ratio), abs=0.1)
     assert "another mode has 0.3" in d["verdict"] and "calibrator=smc" in d["verdict"]
     assert not d["converged"]
-    # Half of the evidence's error is the mode that the approximation leaves out.
+    # Its evidence lacks the mode that it leaves out.
     assert d["log_evidence"] == pytest.approx(np.log(mirror.mass(0, 40)), abs=0.1)
-
-
-def test_a_mode_that_all_starts_share_is_one():
-    import linear
-
-    d = LevenbergMarquardt(estimate_noise=False, starts=4).fit(linear.problem(), key=KEY).diagnostics
-    assert (d["starts"], d["modes_found"], d["mode_gap_nats"]) == (4, 1, None)
-    assert d["verdict"] == "converged"
 
 
 @pytest.mark.parametrize(
