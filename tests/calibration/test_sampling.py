@@ -145,7 +145,7 @@ def test_variational_inference_reports_what_it_did(variational, importance):
     error = np.hypot(d["log_evidence_error"], importance.diagnostics["log_evidence_error"])
     assert d["log_evidence"] == pytest.approx(importance.diagnostics["log_evidence"], abs=4 * error)
     # The ELBO is a bound, up to the noise of the last steps, and a near one for a near-normal posterior.
-    assert d["log_evidence"] - 0.2 < d["elbo"] < d["log_evidence"] + 0.02
+    assert d["log_evidence"] - 0.2 < d["elbo"] < d["log_evidence"] + 4 * d["log_evidence_error"] + 0.03
     assert d["verdict"] == "converged"
 
 
@@ -190,7 +190,9 @@ def test_too_few_samples_are_not_passed_off_as_a_posterior_and_repeat_exactly():
 def test_importance_sampling_says_when_its_proposal_is_wrong():
     """A mode that was never reached: the weights pile up on a few draws, and the shape of their tail tells."""
     lost = LevenbergMarquardt(max_steps=1, estimate_noise=False)
-    posterior = ImportanceSampler(proposals=100, draws=101, progress=False, mode=lost).fit(PROBLEM, key=KEY)
+    posterior = ImportanceSampler(proposals=100, effective=50, draws=101, progress=False, mode=lost).fit(
+        PROBLEM, key=KEY
+    )
     assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: Levenberg-Marquardt did not reach")
     assert "Pareto k" in posterior.diagnostics["verdict"]
     assert posterior.z.shape == (2, 51, 2)

@@ -59,9 +59,14 @@ class Mode:
     gap: float = float("inf")
 
     @property
+    def unreached(self) -> list[str]:
+        """The doubt in a mode that was not reached, which noise levels may come from."""
+        return [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
+
+    @property
     def doubts(self) -> list[str]:
         """What speaks against a posterior that is built on this mode, in plain words."""
-        doubts = [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
+        doubts = self.unreached
         if self.gap < FEW_NATS:
             doubts.append(
                 f"another mode has {np.exp(-self.gap):.2g} times the mass of this one, which is left out; take "

@@ -104,7 +104,7 @@ class TemperedMonteCarlo(AbstractCalibrator):
         r_hat = convergence({name: runs[..., i] for i, name in enumerate(names)})["r_hat"]
         flat, likely = z.reshape(-1, z.shape[-1]), weights.ravel()
         chosen = rng.choice(len(flat), (2, -(-self.draws // 2)), p=likely / likely.sum())
-        doubts = [] if mode is None else [d for d in mode.doubts if "another mode" not in d]
+        doubts = [] if mode is None else mode.unreached
         if short := sum(not float(state.power) >= 1 for state in states):
             doubts.append(f"{short} of {self.runs} runs did not reach the posterior in {MOST_STEPS} powers")
         best = np.concatenate([np.asarray(state.log_density) for state in states]).argmax()

@@ -93,7 +93,7 @@ class VariationalInference(AbstractCalibrator):
             fitting.step,
             fitting.keep,
             arguments,
-            fitting.start(jax.random.key_data(key_start), arguments),
+            fitting.start(jax.random.key_data(key_start), problem.dimension),
             count=self.steps,
             block=BLOCK,
             checkpoint=checkpoint,
@@ -161,8 +161,9 @@ class _Fitting(eqx.Module):
     svi: SVI = eqx.field(static=True)
     guide: AutoContinuous = eqx.field(static=True)
 
-    def start(self, key, arguments):
-        return self.svi.init(key, *arguments), jnp.zeros(())
+    def start(self, key, dimension: int):
+        # The parameters of a guide do not depend on the density, which need not be solved for them.
+        return self.svi.init(key, None, jnp.zeros(dimension), jnp.eye(dimension)), jnp.zeros(())
 
     def step(self, arguments, state):
         return self.svi.stable_update(state[0], *arguments)
@@ -189,6 +190,6 @@ def _fitting(guide: str, learning_rate: float, particles: int, dimension: int) -
 
 
 def _model(problem, center, scale):
-    n = problem.dimension
-    xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), (n,)))
-    numpyro.factor("log_density", differentiable_log_density(problem, center + scale @ xi))
+    xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), center.shape))
+    if problem is not None:
+        numpyro.factor("log_density", differentiable_log_density(problem, center + scale @ xi))
