@@ -27,7 +27,7 @@ log = logging.getLogger("twinjax")
 # What the user can mend: settings, files and folders.
 MENDABLE = (TwinjaxError, HydraException, OmegaConfBaseException, OSError)
 # Places on this machine, which may name a patient: config.yaml keeps them, results and report do not.
-PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder")
+PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder", "checkpoint")
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def run(config: DictConfig) -> dict:
     import jax
     import numpy as np
 
+    from twinjax.calibration import in_folder
     from twinjax.domain import Domain
     from twinjax.job import Run, run_course, run_longitudinal, run_single_scan
     from twinjax.model import AbstractLumpedModel, UntimedFisherKPP
@@ -88,6 +89,7 @@ def run(config: DictConfig) -> dict:
     job = Run(folder, stages=4 + virtual + scanned + raw + compares)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
+    parts["calibrator"] = in_folder(parts["calibrator"], folder)
     patient = described
     if scanned:
         patient = _scanned(job, config, described)

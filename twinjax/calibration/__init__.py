@@ -1,8 +1,10 @@
 """Calibration: one inverse problem, many methods."""
 
 from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibrator
+from twinjax.calibration.calibrator import in_folder as in_folder
 from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
+from twinjax.calibration.ensemble import EnsembleSampler as EnsembleSampler
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
 from twinjax.calibration.importance import ImportanceSampler as ImportanceSampler
@@ -25,4 +27,6 @@ from twinjax.calibration.residual import AbstractResidual as AbstractResidual
 from twinjax.calibration.residual import IndependentResidual as IndependentResidual
 from twinjax.calibration.residual import WalkingResidual as WalkingResidual
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
+from twinjax.calibration.tempered import TemperedMonteCarlo as TemperedMonteCarlo
 from twinjax.calibration.tumor import Tumor as Tumor
+from twinjax.calibration.variational import VariationalInference as VariationalInference

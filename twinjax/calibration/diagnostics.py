@@ -33,6 +33,11 @@ def smoothed_weights(log_weights: Float[np.ndarray, " draws"]) -> tuple[Float[np
     return np.asarray(smoothed), float(pareto_k)
 
 
+def energy_information(energy: Float[np.ndarray, "chains draws"]) -> float:
+    """The least E-BFMI of the chains (Betancourt 2016, arXiv:1604.00695), from their Hamiltonian energies."""
+    return float(np.min(_arviz().bfmi(np.asarray(energy, float))))
+
+
 def write_netcdf(path: str | Path, variables: Mapping[str, np.ndarray], attribute: str) -> None:
     """A netCDF file that `arviz.from_netcdf` opens: a posterior group of (chains, draws, ...) and one attribute."""
     data = _arviz().from_dict(posterior=dict(variables))

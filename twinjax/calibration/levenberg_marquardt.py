@@ -2,8 +2,9 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
+from twinjax.calibration.checkpoint import Checkpoint
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
@@ -28,7 +30,11 @@ LONGEST_STEP = 2.0
 # A mode this near, in posterior deviations, will do for what is built on it.
 NEAR_ENOUGH = 0.1
 # Curvature, in that of the prior, below which no datum depends on a parameter.
-UNSEEN = 1e-10
+UNSEEN = 1e-9
+# Two descents that end nearer than this, in posterior deviations, found the same mode.
+SAME_MODE = 1.0
+# A second mode with more than e to the minus this of the best one's mass counts.
+FEW_NATS = 4.0
 # A step that changes z by less, or a cost by less of itself, is lost in the rounding of a single-precision solve.
 RESOLUTION, ROUNDING = 1e-7, 1e-7
 
@@ -39,7 +45,9 @@ class Mode:
 
     **Fields:** `z` (n,), `covariance` (n, n) of the Laplace approximation, the inverse of the Gauss-Newton
     Hessian JᵀJ (which holds the prior's identity, so that it is never singular); `cost` half the sum of squares;
-    `gradient` (n,) at `z`; `steps`; `converged`; `unseen`, names of the parameters that no datum depends on.
+    `gradient` (n,) at `z`; `steps`; `converged`; `jacobians` that were evaluated in all; `starts` of the search,
+    `found`, how many distinct modes they led to, and `gap`, by how many nats the Laplace mass of this one is above that
+    of the best of the others; `unseen`, names of the parameters that no datum depends on.
     """
 
     z: Float[np.ndarray, " n"]
@@ -48,18 +56,46 @@ class Mode:
     gradient: Float[np.ndarray, " n"]
     steps: int
     converged: bool
+    jacobians: int = 0
+    starts: int = 1
+    found: int = 1
+    gap: float = float("inf")
     unseen: tuple[str, ...] = ()
+
+    @property
+    def unreached(self) -> list[str]:
+        """The doubt in a mode that was not reached, which noise levels may come from."""
+        return [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
 
     @property
     def doubts(self) -> list[str]:
         """What speaks against a posterior that is built on this mode, in plain words."""
-        doubts = [] if self.converged else ["Levenberg-Marquardt did not reach a stationary point"]
+        doubts = self.unreached
         if self.unseen:
             doubts.append(
                 f"no datum depends on {', '.join(self.unseen)}, whose posterior is the prior: leave it out of the "
                 "prior, or give data that show it"
             )
+        if self.gap < FEW_NATS:
+            doubts.append(
+                f"another mode has {np.exp(-self.gap):.2g} times the mass of this one, which is left out; take "
+                "calibrator=smc"
+            )
         return doubts
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the search of the mode adds to the diagnostics of a posterior."""
+        gap = self.gap if np.isfinite(self.gap) else None
+        return {"jacobians": self.jacobians, "starts": self.starts, "modes_found": self.found, "mode_gap_nats": gap}
+
+    def log_mass(self, log_density: float | None = None) -> float:
+        """Logarithm of the integral of the normal curve with the density and the curvature of this mode.
+
+        Without `log_density` up to the constant that all modes of one problem share.
+        """
+        peak = -self.cost if log_density is None else log_density
+        return float(peak + 0.5 * (self.z.size * np.log(2 * np.pi) + np.linalg.slogdet(self.covariance)[1]))
 
 
 class LevenbergMarquardt(AbstractCalibrator):
@@ -86,6 +122,7 @@ class LevenbergMarquardt(AbstractCalibrator):
             raise InputError("LevenbergMarquardt: starts and max_steps must be >= 1, draws >= 2")
 
     def fit(self, problem, *, key):
+        began = time.perf_counter()
         # Another stream than that of the draws, or those would repeat the starts.
         problem, mode = self.fit_mode(problem, key=jax.random.fold_in(key, 1))
         root = jnp.asarray(np.linalg.cholesky(mode.covariance))
@@ -98,8 +135,15 @@ class LevenbergMarquardt(AbstractCalibrator):
             method="Levenberg-Marquardt and Laplace approximation",
             doubts=mode.doubts,
             effective=float(white[..., 0].size),
+            seconds=time.perf_counter() - began,
+            # A Jacobian takes what a gradient in forward mode takes.
+            gradients=mode.jacobians,
             steps=mode.steps,
             gradient_norm=float(np.linalg.norm(mode.gradient)),
+            log_evidence=mode.log_mass(float(_log_density(problem, jnp.asarray(mode.z, float)))),
+            # Of how far the posterior is from normal the approximation itself says nothing.
+            log_evidence_error=None,
+            **mode.report,
         )
 
     def fit_mode(self, problem: InverseProblem, *, key, start=None) -> tuple[InverseProblem, Mode]:
@@ -111,14 +155,45 @@ class LevenbergMarquardt(AbstractCalibrator):
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
         first = FIRST_DAMPING if start is None else NEAR_DAMPING
         modes = [_descend(problem, z, self.tolerance, self.max_steps, first) for z in starts]
+        jacobians = sum(mode.jacobians for mode in modes)
         if np.isinf(modes[0].cost):
             where = "at the prior median: check the priors" if start is None else "at the start: check it"
             raise problem.failure_at(starts[0], where)
-        mode = min(modes, key=lambda m: m.cost)
+        modes = _distinct(modes)
         if self.estimate_noise:
-            problem = problem.with_noise_from_residuals(jnp.asarray(mode.z, float))
-            mode = _descend(problem, mode.z, self.tolerance, self.max_steps, NEAR_DAMPING)
-        return problem, mode
+            problem = problem.with_noise_from_residuals(jnp.asarray(modes[0].z, float))
+            modes = [_descend(problem, m.z, self.tolerance, self.max_steps, NEAR_DAMPING) for m in modes]
+            jacobians += sum(mode.jacobians for mode in modes)
+            modes = _distinct(modes)
+        mode = modes[0]
+        gap = min((mode.log_mass() - other.log_mass() for other in modes[1:]), default=float("inf"))
+        return problem, replace(mode, jacobians=jacobians, starts=len(starts), found=len(modes), gap=gap)
+
+    def kept_mode(self, problem: InverseProblem, *, key, checkpoint: Checkpoint) -> tuple[InverseProblem, Mode, float]:
+        """`fit_mode`, and the seconds that it took; all three from the checkpoint where it has them."""
+        began, n = time.perf_counter(), problem.dimension
+        nothing = asdict(Mode(np.zeros(n), np.zeros((n, n)), 0.0, np.zeros(n), 0, False))
+        if found := checkpoint.read("mode", (problem.tumor.observation, nothing, 0.0)):
+            observation, kept, seconds = found
+            mode = Mode(**kept)
+            # Names are not kept.
+            mode = replace(mode, unseen=_unseen(problem, np.linalg.inv(mode.covariance)))
+            return eqx.tree_at(lambda p: p.tumor.observation, problem, observation), mode, seconds
+        problem, mode = self.fit_mode(problem, key=key)
+        seconds = time.perf_counter() - began
+        checkpoint.write("mode", (problem.tumor.observation, asdict(replace(mode, unseen=())), seconds))
+        return problem, mode, seconds
+
+
+def _distinct(modes: list[Mode]) -> list[Mode]:
+    """The mode of the least cost, and after it those others that are stationary and not the same again."""
+    best, *others = sorted(modes, key=lambda mode: mode.cost)
+    kept = [best]
+    for mode in others:
+        away = [np.sqrt((mode.z - k.z) @ np.linalg.solve(k.covariance, mode.z - k.z)) for k in kept]
+        if mode.converged and min(away) > SAME_MODE:
+            kept.append(mode)
+    return kept
 
 
 def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, first_damping: float) -> Mode:
@@ -151,7 +226,8 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         time.perf_counter() - began,
         "" if converged else " (NOT at a stationary point)",
     )
-    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged, _unseen(problem, hessian))
+    unseen = _unseen(problem, hessian)
+    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged, jacobians=steps + 1, unseen=unseen)
 
 
 def _unseen(problem: InverseProblem, hessian) -> tuple[str, ...]:
@@ -196,3 +272,8 @@ def _residuals_and_jacobian(problem: InverseProblem, z):
         return jax.jvp(residuals, (z,), (direction,))
 
     return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))
+
+
+@eqx.filter_jit
+def _log_density(problem: InverseProblem, z):
+    return problem.log_density(z)

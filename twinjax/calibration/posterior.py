@@ -56,8 +56,10 @@ class Posterior:
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
     - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat` (None where draws
       are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); `noise`
-      (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); and what a method adds, such as
-      `divergences` or `pareto_k`.
+      (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); `seconds`, the `gradients` or `solves` that it
+      took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the fewest
+      effective draws; `log_evidence` (the logarithm of the data's density under prior and noise levels) and
+      `log_evidence_error` where a method has it; and what it adds, such as `divergences` or `pareto_k`.
     """
 
     samples: Mapping[str, np.ndarray]
@@ -83,7 +85,8 @@ class Posterior:
         """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
 
         `effective` is the effective number of draws of a method whose draws are independent, or resampled by weight:
-        they are no chains, and have no R-hat.
+        they are no chains, and have no R-hat. `extra` joins the diagnostics; what it says of `seconds`, `gradients` or
+        `solves` is divided by the effective draws of the worst parameter.
         """
         prior = problem.prior
         z, z_map = np.asarray(z, float), np.asarray(z_map, float)
@@ -92,6 +95,7 @@ class Posterior:
         independent = {"r_hat": None, "ess": dict.fromkeys(samples, effective)}
         found = convergence(samples) if effective is None else independent
         diagnostics: dict[str, Any] = {"method": method, **found, **extra}
+        diagnostics |= _efficiency(diagnostics)
         diagnostics["contraction"] = {name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)}
         diagnostics["noise"] = problem.noise
         diagnostics["warnings"] = problem.warnings
@@ -207,6 +211,17 @@ class Posterior:
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error
+
+
+def _efficiency(diagnostics: Mapping[str, Any]) -> dict[str, float]:
+    """What the worst parameter's effective draws cost, of whatever was counted."""
+    least, found = min(diagnostics["ess"].values()), {}
+    for unit in ("gradient", "solve"):
+        if count := diagnostics.get(f"{unit}s"):
+            found[f"ess_per_{unit}"] = least / count
+    if (seconds := diagnostics.get("seconds")) is not None:
+        found["seconds_per_effective_draw"] = seconds / least
+    return found
 
 
 def informed_by(contraction: float) -> str:

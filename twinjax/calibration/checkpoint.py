@@ -1,0 +1,106 @@
+"""Files from which an interrupted calibration goes on."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from twinjax.calibration.problem import InverseProblem
+from twinjax.core.errors import InputError
+
+Tree = TypeVar("Tree")
+
+# Results are the same to the last bit only where all of these are.
+PACKAGES = ("twinjax", "jax", "jaxlib", "numpyro", "diffrax", "equinox", "optax")
+# Settings without effect on the result.
+WITHOUT_EFFECT = ("checkpoint", "progress")
+# Where an object without a representation of its own lies in memory: another place in every process.
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+class Checkpoint:
+    """A folder with how far one calibration has come, one file a stage; nothing where `folder` is None.
+
+    Files are written whole or not at all. Each begins with a line that says for which problem, settings and key it
+    is, and holds arrays in numpy's format after it; nothing in it is ever executed.
+
+    Raises `InputError` where the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path | None, problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray):
+        self.folder = None if folder is None else Path(folder)
+        if self.folder is None:
+            return
+        self.fingerprint = fingerprint(problem, calibrator, key)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(f"checkpoint: cannot write to the folder '{folder}': {error.strerror}") from error
+
+    def read(self, stage: str, like: Tree) -> Tree | None:
+        """What `write` kept of a stage, with the shapes of `like`; None where there is nothing yet.
+
+        Raises `InputError` for a file of another problem, of other settings or of another key, or a damaged one.
+        """
+        if self.folder is None or not (path := self.folder / f"{stage}.ckpt").exists():
+            return None
+        with open(path, "rb") as stream:
+            try:
+                found = json.loads(stream.readline())["fingerprint"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: not a checkpoint of twinjax; name another folder in `checkpoint`") from error
+            if found != self.fingerprint:
+                raise InputError(
+                    f"{path}: made for other data, other settings, another seed or other versions; delete the folder "
+                    "to begin anew, or name another in `checkpoint`"
+                )
+            try:
+                return eqx.tree_deserialise_leaves(stream, like)
+            except (ValueError, RuntimeError, EOFError, OSError) as error:
+                raise InputError(f"{path}: the file is damaged; delete it to begin that stage anew") from error
+
+    def write(self, stage: str, tree: Any) -> None:
+        """Keep `tree` as that stage."""
+        if self.folder is None:
+            return
+        path = self.folder / f"{stage}.ckpt"
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as stream:
+            stream.write(json.dumps({"twinjax": "checkpoint", "fingerprint": self.fingerprint}).encode() + b"\n")
+            eqx.tree_serialise_leaves(stream, tree)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+
+
+def fingerprint(problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray) -> str:
+    """A hash of all that a result follows from: data, model, prior, settings, key, versions and precision."""
+    prior = [(p.name, p.where, type(p.distribution).__name__) for p in problem.prior.parameters]
+    versions = [version(name) for name in PACKAGES]
+    words = [ADDRESS.sub("", eqx.tree_pformat(problem)), *map(repr, (prior, _settings(calibrator), versions))]
+    words.append(str(jax.numpy.zeros(()).dtype))
+    digest = hashlib.sha256("\n".join(words).encode())
+    distributions = [p.distribution for p in problem.prior.parameters]
+    for leaf in jax.tree.leaves((problem, distributions, jax.random.key_data(key))):
+        if eqx.is_array_like(leaf):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _settings(module: eqx.Module) -> list[tuple[str, Any]]:
+    """The kind of a calibrator and all its fields with an effect, those of its parts too."""
+    fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.name not in WITHOUT_EFFECT}
+    told = {name: _settings(value) if isinstance(value, eqx.Module) else value for name, value in fields.items()}
+    return [("kind", type(module).__name__), *told.items()]

@@ -1,0 +1,57 @@
+"""The log density as samplers ask for it: with a gradient of the cheaper mode, and of many points at once."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from twinjax.calibration.problem import InverseProblem
+from twinjax.model import AbstractSpatialModel
+
+# Up to so many parameters a gradient in forward mode is the quicker: on a grid, whose solver has an adjoint of its own
+# and takes 5.5 solves for it (docs/which-solver.md), and without space (experiments/calibration/README.md).
+MOST_FORWARD_ON_A_GRID, MOST_FORWARD_WITHOUT_SPACE = 4, 12
+# Points that one call solves.
+CHUNK = 20
+# Larger grids are solved one after the other: one solve fills the bandwidth of the memory by itself
+# (docs/which-solver.md, 32 samples: 20 x 20 x 20 voxels gain from company, 40 x 40 x 40 lose).
+LARGEST_SIDE_BY_SIDE = 16_000
+
+
+def differentiable_log_density(problem: InverseProblem, z: Float[Array, " parameters"]) -> Float[Array, ""]:
+    """`InverseProblem.log_density`, whose reverse-mode gradient is taken in forward mode where that is cheaper.
+
+    Forward mode solves once with one tangent for every parameter, and stores nothing of the way. The density is linear
+    about `z` here: it has no second derivative.
+    """
+    spatial = isinstance(problem.tumor.model, AbstractSpatialModel)
+    if problem.dimension > (MOST_FORWARD_ON_A_GRID if spatial else MOST_FORWARD_WITHOUT_SPACE):
+        return problem.log_density(z)
+    still = jax.lax.stop_gradient(z)
+
+    def along(direction):
+        return jax.jvp(lambda z: problem.log_density(z, adjoint=diffrax.ForwardMode()), (still,), (direction,))
+
+    value, gradient = jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))
+    # Where a solve fails the value says so; a gradient of NaN would turn minus infinity into NaN.
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+    return value + gradient @ (z - still)
+
+
+def log_densities(problem: InverseProblem, z: Float[np.ndarray, "points parameters"]) -> Float[np.ndarray, " points"]:
+    """`InverseProblem.log_density` at up to `CHUNK` points."""
+    padded = np.concatenate([z, np.repeat(z[-1:], CHUNK - len(z), axis=0)])
+    return np.asarray(_chunk(problem, jnp.asarray(padded)))[: len(z)]
+
+
+def side_by_side(problem: InverseProblem) -> bool:
+    """Whether many points are solved faster together than one after the other."""
+    model = problem.tumor.model
+    return not isinstance(model, AbstractSpatialModel) or model.domain.mask.size <= LARGEST_SIDE_BY_SIDE
+
+
+@eqx.filter_jit
+def _chunk(problem: InverseProblem, z):
+    return jax.lax.map(problem.log_density, z, batch_size=CHUNK if side_by_side(problem) else None)
