@@ -26,6 +26,8 @@ FIRST_DAMPING, NEAR_DAMPING, LEAST_LEFT = 1e-3, 1e-6, 0.1
 LONGEST_STEP = 2.0
 # A mode this near, in posterior deviations, will do for what is built on it.
 NEAR_ENOUGH = 0.1
+# Beyond, a Jacobian by one forward-mode derivative per unknown takes longer than all that `LowRankLaplace` does.
+MOST_UNKNOWNS = 50
 # A step that changes z by less, or a cost by less of itself, is lost in the rounding of a single-precision solve.
 RESOLUTION, ROUNDING = 1e-7, 1e-7
 
@@ -97,6 +99,12 @@ class LevenbergMarquardt(AbstractCalibrator):
 
         `start`: begin at this z, which is near the mode (that of a coarser grid, say), and not at the prior median.
         """
+        if problem.dimension > MOST_UNKNOWNS:
+            raise InputError(
+                f"{problem.dimension} unknowns (fields: {', '.join(problem.prior.fields) or 'none'}) are too many for "
+                f"Levenberg-Marquardt and what begins with it (at most {MOST_UNKNOWNS}): take "
+                "calibrator=low_rank_laplace"
+            )
         starts = [jnp.zeros(problem.dimension) if start is None else jnp.asarray(start, float)]
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
         first = FIRST_DAMPING if start is None else NEAR_DAMPING

@@ -25,15 +25,17 @@ class FisherKPP(AbstractDensityModel):
     growth law is logistic (above) or Gompertz, rho u ln(K / u).
 
     **Fields:** `diffusivity` D_w (mm²/day; gliomas 0.02 to 1.3), `white_grey_ratio` r, `proliferation_rate` rho
-    (1/day; 0.003 to 0.19), `carrying_capacity` K (fraction of the densest packing, 1), `growth`, `domain`.
+    (1/day; 0.003 to 0.19), each of both also as a field on the grid, `carrying_capacity` K (fraction of the densest
+    packing, 1), `growth`, `domain`.
     The state is the cell density u on the grid, in [0, K]. Ranges: Lipkova et al. 2019 (IEEE TMI 38:1875).
     """
 
     leaves_out: ClassVar = GLIOMA_LEAVES_OUT
+    takes_fields: ClassVar = ("diffusivity", "proliferation_rate")
     domain: Domain
-    diffusivity: Float[Array, ""]
+    diffusivity: Float[Array, "..."]
     white_grey_ratio: Float[Array, ""]
-    proliferation_rate: Float[Array, ""]
+    proliferation_rate: Float[Array, "..."]
     carrying_capacity: Float[Array, ""]
     growth: AbstractGrowth
 
@@ -78,7 +80,12 @@ class FisherKPP(AbstractDensityModel):
         return growth - kill_rate * density
 
     def reaction_flow(self, state, duration, kills, levels):
-        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, kills=kills)
+        return self.growth.flow(state, duration, self._rate(state), self.carrying_capacity, kills=kills)
+
+    def _rate(self, state):
+        """The rate of proliferation, in the order of the state."""
+        rate = self.proliferation_rate
+        return rate.reshape(state.shape) if rate.ndim else rate
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)

@@ -30,9 +30,10 @@ class LungTumor(AbstractDensityModel):
     leaves_out: ClassVar = (
         "The model knows no breathing, no collapsed lung and no scar: what a scan shows of them counts as tumour.",
     )
+    takes_fields: ClassVar = ("diffusivity", "proliferation_rate")
     domain: Domain
-    diffusivity: Float[Array, ""]
-    proliferation_rate: Float[Array, ""]
+    diffusivity: Float[Array, "..."]
+    proliferation_rate: Float[Array, "..."]
     carrying_capacity: Float[Array, ""]
     checkpoint_kill_rate: Float[Array, ""]
     growth: AbstractGrowth
@@ -73,7 +74,12 @@ class LungTumor(AbstractDensityModel):
     def reaction_flow(self, state, duration, kills, levels: Mapping[str, Array]):
         # The level counts with its mean: second order, as the splitting is.
         log_kill = self.checkpoint_kill_rate * levels.get("checkpoint_blockade", jnp.zeros(())) * duration
-        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, log_kill, kills)
+        return self.growth.flow(state, duration, self._rate(state), self.carrying_capacity, log_kill, kills)
+
+    def _rate(self, state):
+        """The rate of proliferation, in the order of the state."""
+        rate = self.proliferation_rate
+        return rate.reshape(state.shape) if rate.ndim else rate
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)

@@ -75,8 +75,12 @@ class AbstractLumpedModel(AbstractTumorModel):
 
 
 class AbstractSpatialModel(AbstractTumorModel):
-    """A model on a grid."""
+    """A model on a grid.
 
+    `takes_fields` names the parameters that may be an array on the grid instead of a number.
+    """
+
+    takes_fields: ClassVar[tuple[str, ...]] = ()
     domain: eqx.AbstractVar[Domain]
 
     @property
