@@ -93,7 +93,9 @@ class Averages:
     def whitened(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """Name to b · z of draws (..., parameters); of a scalar, its entry of z."""
         return {
-            name: z[..., block] @ self.functionals[name] if name in self.functionals else z[..., block.start]
+            name: np.asarray(
+                z[..., block] @ self.functionals[name] if name in self.functionals else z[..., block.start]
+            )
             for name, block in self.blocks.items()
         }
 

@@ -88,7 +88,8 @@ def dominant_eigenpairs(
             largest = float(residuals.max()) if kept else 0.0
             return LowRankHessian(values[:kept], vectors, below, largest, images.shape[1])
         fresh = images[:, -new.shape[1] :][:, :room]
-        for _ in range(2):
-            fresh = fresh - basis @ (basis.T @ fresh)
-        # Where the space is exhausted nothing but rounding is left, which is as good as a random direction.
-        basis = np.concatenate([basis, np.linalg.qr(fresh)[0]], axis=1)
+        # Where the images add fewer dimensions than columns, the factor's last columns are any directions: more rounds
+        # make those orthogonal too.
+        for _ in range(3):
+            fresh = np.linalg.qr(fresh - basis @ (basis.T @ fresh))[0]
+        basis = np.concatenate([basis, fresh], axis=1)
