@@ -31,6 +31,10 @@ class LowRankHessian:
         """Half the sum of log(1 + λ), nats: for a linear model the mutual information of unknowns and data."""
         return 0.5 * float(np.log1p(self.eigenvalues).sum())
 
+    def solve(self, vector: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """(I + V Λ V^T)^-1 vector."""
+        return vector - self.vectors @ (self.reduction * (self.vectors.T @ vector))
+
     def sample(self, white: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws n"]:
         """(I + V ((1 + Λ)^-1/2 - 1) V^T) white: draws around 0 from standard normal ones."""
         factor = 1 / np.sqrt(1 + self.eigenvalues) - 1
@@ -63,14 +67,14 @@ def dominant_eigenpairs(
     The space of [Ω, H Ω, H² Ω, ...] for normal Ω (n, `block`) (Musco and Musco 2015, NeurIPS 28; block Lanczos with
     full reorthogonalisation, Golub and Underwood 1977). Every product serves twice, for the space and for the
     projection of H onto it, where the double pass of the randomised range finder (Halko, Martinsson and Tropp 2011,
-    SIAM Rev 53:217, algorithms 4.4 and 5.3) takes two; and the space adapts its rank: it grows until the least Ritz
-    value has fallen below `threshold` and every pair above has |H v - λ v| <= `accuracy` (1 + λ), or until `most`
-    products. Ritz values that are not above the threshold are left out.
+    SIAM Rev 53:217, algorithms 4.4 and 5.3) takes two; and the space adapts its rank: it grows until a block has
+    brought no more Ritz values above `threshold` and every pair above has |H v - λ v| <= `accuracy` (1 + λ), or until
+    `most` products. Ritz values that are not above the threshold are left out.
     """
     random = np.random.default_rng(seed)
     block, most = min(block, size), min(most, size)
     basis = np.linalg.qr(random.standard_normal((size, block)))[0]
-    images = np.zeros((size, 0))
+    images, before = np.zeros((size, 0)), -1
     while True:
         # The newest block's images; all of them, as rounding in single precision makes H not quite symmetric.
         new = basis[:, images.shape[1] :]
@@ -83,11 +87,11 @@ def dominant_eigenpairs(
         residuals = np.linalg.norm(images @ rotation[:, :kept] - vectors * values[:kept], axis=0)
         sharp = residuals <= accuracy * (1 + values[:kept])
         room = most - basis.shape[1]
-        if (kept < values.size and sharp.all()) or room == 0:
+        if (kept == before and sharp.all()) or room == 0:
             below = float(max(values[kept], 0.0)) if kept < values.size else float(values[-1])
             largest = float(residuals.max()) if kept else 0.0
             return LowRankHessian(values[:kept], vectors, below, largest, images.shape[1])
-        fresh = images[:, -new.shape[1] :][:, :room]
+        before, fresh = kept, images[:, -new.shape[1] :][:, :room]
         # Where the images add fewer dimensions than columns, the factor's last columns are any directions: more rounds
         # make those orthogonal too.
         for _ in range(3):

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from twinjax.calibration.curvature import Expansion
 from twinjax.calibration.field import CosineField
 from twinjax.calibration.field_posterior import FieldPosterior
 from twinjax.calibration.low_rank import LowRankHessian, dominant_eigenpairs
-from twinjax.calibration.newton_cg import NewtonCG
+from twinjax.calibration.newton_cg import FieldMode, NewtonCG
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
@@ -22,6 +23,8 @@ log = logging.getLogger("twinjax")
 
 class LowRankLaplace(AbstractCalibrator):
     """The mode by `NewtonCG`, and a normal approximation with the covariance (I + V Λ V^T)^-1 around it.
+
+    With that covariance a last Newton step costs one gradient, and replaces many products with the Hessian.
 
     Λ and V are the eigenpairs above `smallest_eigenvalue` of J^T J, the Hessian of the misfit relative to the prior:
     an eigenvalue of 0.1 left out takes a variance for 1 that is 0.91 (Bui-Thanh et al. 2013, SIAM J Sci Comput
@@ -35,7 +38,7 @@ class LowRankLaplace(AbstractCalibrator):
 
     mode: NewtonCG = NewtonCG()
     smallest_eigenvalue: float = 0.1
-    max_products: int = 200
+    max_products: int = 300
     block: int = 8
     accuracy: float = 0.05
     draws: int = 100
@@ -49,6 +52,7 @@ class LowRankLaplace(AbstractCalibrator):
     def fit(self, problem, *, key):
         problem, mode = self.mode.fit_mode(problem)
         hessian = self.hessian(mode.expansion)
+        mode = _nearer(problem, mode, hessian)
         white = np.asarray(jax.random.normal(key, (2 * -(-self.draws // 2), problem.dimension))).astype(float)
         z_map = mode.expansion.z
         z = (z_map + hessian.sample(white)).reshape(2, -1, problem.dimension)
@@ -67,6 +71,7 @@ class LowRankLaplace(AbstractCalibrator):
             effective=float(len(white)),
             fields={name: _pointwise(problem, name, z_map, hessian) for name in problem.prior.fields},
             **mode.effort,
+            distance=mode.distance,
             products_of_spectrum=hessian.products,
             eigenvalues=hessian.eigenvalues.tolist(),
             next_eigenvalue=hessian.next_eigenvalue,
@@ -96,6 +101,16 @@ class LowRankLaplace(AbstractCalibrator):
 
     def _bound(self, hessian: LowRankHessian) -> float:
         return self.accuracy * (1 + float(hessian.eigenvalues.max(initial=0.0)))
+
+
+def _nearer(problem: InverseProblem, mode: FieldMode, hessian: LowRankHessian) -> FieldMode:
+    """The mode after one more Newton step with this Hessian, if it lowers the cost, and how far it still is."""
+    here = mode.expansion
+    trial = Expansion(problem, here.z - hessian.solve(here.gradient))
+    if trial.cost < here.cost:
+        here = trial
+    distance = float(np.sqrt(here.gradient @ hessian.solve(here.gradient)))
+    return replace(mode, expansion=here, distance=distance)
 
 
 def log_evidence(problem: InverseProblem, z_map: np.ndarray, hessian: LowRankHessian) -> float:

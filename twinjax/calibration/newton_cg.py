@@ -24,8 +24,6 @@ FIRST_RADIUS = 2.0
 POOR_GAIN, GOOD_GAIN = 0.25, 0.75
 # A share of the cost that is lost in the rounding of a single-precision solve, and a radius below which no step counts.
 ROUNDING, SMALLEST_RADIUS = 1e-7, 1e-6
-# A mode this near, in posterior deviations, will do for what is built on it.
-NEAR_ENOUGH = 0.1
 
 
 @dataclass
@@ -33,15 +31,20 @@ class FieldMode:
     """The posterior mode, without its covariance.
 
     **Fields:** `expansion` at the mode; `distance`, the last Newton decrement: how far the mode is, in posterior
-    deviations; `steps`, `refused` of them, `products` with the Hessian; `converged`.
+    deviations over all unknowns together, and the `tolerance` for it; `steps`, `refused` of them, `products` with the
+    Hessian.
     """
 
     expansion: Expansion
     distance: float
+    tolerance: float
     steps: int
     refused: int
     products: int
-    converged: bool
+
+    @property
+    def converged(self) -> bool:
+        return self.distance <= self.tolerance
 
     @property
     def doubts(self) -> list[str]:
@@ -64,13 +67,14 @@ class NewtonCG(eqx.Module):
     the step meets the trust region, and after `max_products`. A trial step whose solve fails is refused, as one that
     does not lower the cost.
 
-    **Fields:** `max_steps`; `tolerance`: how near to the mode, in posterior deviations; `max_products` per step;
+    **Fields:** `max_steps`; `tolerance`: how near to the mode, in posterior deviations over all unknowns together;
+    `max_products` per step;
     `estimate_noise`: fit, raise the noise levels to the residuals (`InverseProblem.with_noise_from_residuals`), fit
     again.
     """
 
     max_steps: int = 30
-    tolerance: float = 0.05
+    tolerance: float = 0.5
     max_products: int = 50
     estimate_noise: bool = True
 
@@ -127,16 +131,16 @@ class NewtonCG(eqx.Module):
                 step.products,
                 "" if gain > 0 else " (refused)",
             )
-        converged = bool(distance <= max(self.tolerance, NEAR_ENOUGH))
+        mode = FieldMode(here, distance, self.tolerance, steps, refused, products)
         log.info(
             "  Newton-CG: %d steps, %d products, cost %.4g, %.1f s%s",
             steps,
             products,
             here.cost,
             time.perf_counter() - began,
-            "" if converged else " (NOT at a stationary point)",
+            "" if mode.converged else " (NOT at a stationary point)",
         )
-        return FieldMode(here, distance, steps, refused, products, converged)
+        return mode
 
 
 class Step(NamedTuple):
