@@ -279,9 +279,9 @@ def _draw(case: Case, posterior: Posterior, path: str) -> None:
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     panels = figure.subplots(1, 4)
     images = (
-        ("true D (mm²/day)", case.diffusivity, (0.05, 0.45), "viridis"),
-        ("D at the mode (mm²/day)", field.mode, (0.05, 0.45), "viridis"),
-        ("deviation of ln D (prior 0.8)", spread, (0, 0.8), "magma"),
+        ("true D, mm²/day", case.diffusivity, (0.05, 0.45), "viridis"),
+        ("D at the mode", field.mode, (0.05, 0.45), "viridis"),
+        ("std of ln D (prior 0.8)", spread, (0, 0.8), "magma"),
         ("density on day 60", case.truth[len(DAYS)], (0, 1), "Greys"),
     )
     half = case.extent / 2

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import placed
+from twinjax.model.model import placed, require_on_grid
 
 # Of all models of infiltrating cells in the brain.
 GLIOMA_LEAVES_OUT = (
@@ -57,8 +57,10 @@ class FisherKPP(AbstractDensityModel):
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.growth = growth_law(growth)
+        require_on_grid(self, self.domain)
 
     def on(self, domain: Domain) -> "FisherKPP":
+        require_on_grid(self, domain)
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def diffusivity_map(self) -> Float[Array, "*grid"]:

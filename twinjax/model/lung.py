@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import placed
+from twinjax.model.model import placed, require_on_grid
 
 
 class LungTumor(AbstractDensityModel):
@@ -22,7 +22,8 @@ class LungTumor(AbstractDensityModel):
     days at a diameter of 30 mm, hence a radius that grows by 30 ln 2 / (6 · 150) = 0.023 mm/day = 2 sqrt(D rho), at
     rho = 0.02 1/day. The checkpoint term is our own too.
 
-    **Fields:** `diffusivity` D (mm²/day), `proliferation_rate` rho (1/day), `carrying_capacity` K (fraction of the
+    **Fields:** `diffusivity` D (mm²/day), `proliferation_rate` rho (1/day), each also as a field on the grid,
+    `carrying_capacity` K (fraction of the
     densest packing, 1), `checkpoint_kill_rate` delta (1/day at full blockade), `growth` (logistic or Gompertz),
     `domain`. The state is the cell density u on the grid, in [0, K].
     """
@@ -56,8 +57,10 @@ class LungTumor(AbstractDensityModel):
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.checkpoint_kill_rate = jnp.asarray(checkpoint_kill_rate, float)
         self.growth = growth_law(growth)
+        require_on_grid(self, self.domain)
 
     def on(self, domain: Domain) -> "LungTumor":
+        require_on_grid(self, domain)
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def transport(self, open_tissue):

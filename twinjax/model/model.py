@@ -130,6 +130,17 @@ class AbstractReactionDiffusionModel(AbstractSpatialModel):
         """How far (mm) cells in number come within `duration` days: an estimate, checked after the solve."""
 
 
+def require_on_grid(model: AbstractSpatialModel, domain: Domain) -> None:
+    """`InputError` where a parameter that is a field is not on the grid of the domain."""
+    for name in model.takes_fields:
+        shape = jnp.shape(getattr(model, name))
+        if shape not in ((), domain.shape):
+            raise InputError(
+                f"{name} has shape {shape}, the domain {domain.shape}; give one number, or a field on the grid of the "
+                "domain"
+            )
+
+
 def placed(domain: Domain, resolution_mm: float | None) -> Domain:
     """The domain, on an isotropic grid of `resolution_mm` unless that is None; `InputError` for what is no domain."""
     if not isinstance(domain, Domain):
