@@ -1,10 +1,13 @@
 """The few directions that data inform, out of very many unknowns."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+
+log = logging.getLogger("twinjax")
 
 
 @dataclass(frozen=True)
@@ -72,28 +75,32 @@ def dominant_eigenpairs(
     `most` products. Ritz values that are not above the threshold are left out.
     """
     random = np.random.default_rng(seed)
-    block, most = min(block, size), min(most, size)
-    basis = np.linalg.qr(random.standard_normal((size, block)))[0]
-    images, before = np.zeros((size, 0)), -1
+    most = min(most, size)
+    basis = np.linalg.qr(random.standard_normal((size, min(block, most))))[0]
+    projected, before = np.zeros((0, 0)), -1
     while True:
-        # The newest block's images; all of them, as rounding in single precision makes H not quite symmetric.
-        new = basis[:, images.shape[1] :]
-        images = np.concatenate([images, np.stack([product(v) for v in new.T], axis=1)], axis=1)
-        projected = basis.T @ images
-        values, rotation = np.linalg.eigh((projected + projected.T) / 2)
+        known = len(projected)
+        images = np.stack([product(v) for v in basis[:, known:].T], axis=1)
+        count = basis.shape[1]
+        column = basis.T @ images
+        grown = np.zeros((count, count))
+        grown[:known, :known], grown[:, known:] = projected, column
+        # Rounding in single precision makes the operator not quite symmetric.
+        grown[known:, :known] = column[:known].T
+        grown[known:, known:] = (column[known:] + column[known:].T) / 2
+        projected = grown
+        # Twice, as where the images add fewer dimensions than columns the factor's last columns may be any.
+        fresh = np.linalg.qr(images - basis @ column)[0]
+        fresh = np.linalg.qr(fresh - basis @ (basis.T @ fresh))[0]
+        values, rotation = np.linalg.eigh(projected)
         values, rotation = values[::-1], rotation[:, ::-1]
         kept = int(np.sum(values > threshold))
-        vectors = basis @ rotation[:, :kept]
-        residuals = np.linalg.norm(images @ rotation[:, :kept] - vectors * values[:kept], axis=0)
+        # What the operator makes of a Ritz vector leaves the space only through the newest block.
+        residuals = np.linalg.norm((fresh.T @ images) @ rotation[known:, :kept], axis=0)
         sharp = residuals <= accuracy * (1 + values[:kept])
-        room = most - basis.shape[1]
-        if (kept == before and sharp.all()) or room == 0:
+        if (kept == before and sharp.all()) or count == most:
             below = float(max(values[kept], 0.0)) if kept < values.size else float(values[-1])
             largest = float(residuals.max()) if kept else 0.0
-            return LowRankHessian(values[:kept], vectors, below, largest, images.shape[1])
-        before, fresh = kept, images[:, -new.shape[1] :][:, :room]
-        # Where the images add fewer dimensions than columns, the factor's last columns are any directions: more rounds
-        # make those orthogonal too.
-        for _ in range(3):
-            fresh = np.linalg.qr(fresh - basis @ (basis.T @ fresh))[0]
-        basis = np.concatenate([basis, fresh], axis=1)
+            return LowRankHessian(values[:kept], basis @ rotation[:, :kept], below, largest, count)
+        log.debug("  %d products: %d eigenvalues, residual up to %.2g", count, kept, residuals.max(initial=0.0))
+        before, basis = kept, np.concatenate([basis, fresh[:, : most - count]], axis=1)
