@@ -57,7 +57,7 @@ def problem(prior=None, *, data=None, regimen=None, model=None, noise_std=NOISE,
         DensityField(jnp.asarray(START)),
         observations,
         data,
-        Prior(GROWTH if prior is None else prior),
+        prior if isinstance(prior, Prior) else Prior(GROWTH if prior is None else prior),
         **options,
     )
 

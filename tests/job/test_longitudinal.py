@@ -9,10 +9,19 @@ import nibabel
 import numpy as np
 import pytest
 
-from twinjax.calibration import LevenbergMarquardt
+from twinjax.calibration import (
+    AbstractCalibrator,
+    LevenbergMarquardt,
+    LowRankLaplace,
+    NewtonCG,
+    Posterior,
+    Prior,
+    longitudinal_problem,
+)
 from twinjax.core.config import load_named
 from twinjax.imaging import ImagingPipeline
 from twinjax.job import JobSettings, Run, run_longitudinal
+from twinjax.job.calibrate import calibrate
 from twinjax.model import FisherKPP
 from twinjax.patient import PatientData
 from twinjax.patient.virtual import VirtualPatient, generate
@@ -205,3 +214,58 @@ def test_a_complete_response_of_this_tumour_is_out_of_the_question(job):
     for one in response.values():
         assert one["probability"] == 0 and one["upper"] < 0.5 and one["cell_volume_mm3"][0] > one["threshold_mm3"]
     assert "Complete response" in (job[1].folder / "report.html").read_text(encoding="utf-8")
+
+
+def prior_with_field() -> Prior:
+    prior = load_named("prior", "glioblastoma")
+    field = {"field": {"correlation_length_mm": 12.0}}
+    return Prior({p.name: p.entry | (field if p.name == "diffusivity" else {}) for p in prior.parameters})
+
+
+class PriorDraws(AbstractCalibrator):
+    """Learns nothing: what a job does with a field is tested without the cost of a fit."""
+
+    def fit(self, problem, *, key):
+        z = np.random.default_rng(0).normal(size=(1, 40, problem.dimension))
+        return Posterior.from_draws(problem, z, 0 * z[0, 0], method="none", doubts=["no data used"], effective=40.0)
+
+
+def test_a_field_is_written_as_maps_and_goes_along_to_the_fine_grid(job, tmp_path):
+    patient = job[0]
+    model = FisherKPP(patient.brain_mask, resolution_mm=2.0)
+    run = Run(tmp_path, stages=1)
+    posterior = calibrate(
+        run, longitudinal_problem, patient.until(15), model, prior_with_field(), PriorDraws(), SETTINGS,
+        solver=None, seed=0,
+    )  # fmt: skip
+    maps = {kind: nibabel.load(tmp_path / f"diffusivity_{kind}.nii.gz") for kind in ("mean", "std")}
+    scan = patient.visits[0].scan
+    tumor = scan.whole_tumor
+    for image in maps.values():
+        assert image.shape == scan.shape
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+    # A log-normal of median 0.12 and sigma 0.8, by 40 draws, averaged over voxels of 4 mm.
+    assert maps["mean"].get_fdata()[tumor].mean() == pytest.approx(0.12 * np.exp(0.32), rel=0.25)
+    assert maps["std"].get_fdata()[tumor].mean() == pytest.approx(0.165 * np.sqrt(np.expm1(0.64)), rel=0.5)
+    place = posterior.fields["diffusivity"].place
+    assert posterior.problem.prior.places == posterior.problem.forecast_prior.places == {"diffusivity": place}
+    row = next(row for row in posterior.rows() if row["parameter"] == "diffusivity")
+    assert row["lower"] < 0.12 < row["upper"]
+    assert row["informed_by"] == "mostly prior"
+    assert "diffusivity_mean" in arviz.from_netcdf(tmp_path / "posterior.nc").constant_data
+
+
+@pytest.mark.slow
+def test_the_whole_job_with_a_field(job, tmp_path):
+    """Fit, forecast on the finer grid, options and report."""
+    patient = job[0]
+    calibrator = LowRankLaplace(mode=NewtonCG(max_steps=8), max_products=64, draws=20)
+    model, solver = FisherKPP(patient.brain_mask, resolution_mm=2.0), load_named("solver", "strang")
+    run = Run(tmp_path, stages=5)
+    results = run_longitudinal(run, patient, model, prior_with_field(), calibrator, SETTINGS, solver=solver, seed=1)
+    held = [score for score in results["scores_by_visit"] if score["held_out"]]
+    assert all(score["whole_tumor_dice"] > 0.6 for score in held)
+    assert "diffusivity" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "diffusivity_std.nii.gz").exists()
+    eigenvalues = results["diagnostics"]["eigenvalues"]
+    assert len(eigenvalues) > 5 and eigenvalues == sorted(eigenvalues, reverse=True)

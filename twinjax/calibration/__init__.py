@@ -7,9 +7,13 @@ from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.ensemble import EnsembleSampler as EnsembleSampler
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
+from twinjax.calibration.field import CosineField as CosineField
+from twinjax.calibration.field import Matern as Matern
 from twinjax.calibration.importance import ImportanceSampler as ImportanceSampler
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem as longitudinal_problem
+from twinjax.calibration.low_rank_laplace import LowRankLaplace as LowRankLaplace
+from twinjax.calibration.newton_cg import NewtonCG as NewtonCG
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler
 from twinjax.calibration.population import PopulationModel as PopulationModel
 from twinjax.calibration.population_fit import fit_population as fit_population

@@ -38,18 +38,26 @@ def energy_information(energy: Float[np.ndarray, "chains draws"]) -> float:
     return float(np.min(_arviz().bfmi(np.asarray(energy, float))))
 
 
-def write_netcdf(path: str | Path, variables: Mapping[str, np.ndarray], attribute: str) -> None:
-    """A netCDF file that `arviz.from_netcdf` opens: a posterior group of (chains, draws, ...) and one attribute."""
-    data = _arviz().from_dict(posterior=dict(variables))
+def write_netcdf(
+    path: str | Path, variables: Mapping[str, np.ndarray], attribute: str, *, constants: Mapping[str, np.ndarray]
+) -> None:
+    """A netCDF file that `arviz.from_netcdf` opens: a posterior group of (chains, draws, ...) and one attribute.
+
+    `constants` are arrays that have no draws; an attribute holds no more than 64 KiB.
+    """
+    data = _arviz().from_dict(posterior=dict(variables), constant_data=dict(constants))
     data.posterior.attrs["twinjax"] = attribute
     data.to_netcdf(str(path))
 
 
-def read_netcdf(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
-    """The variables and the attribute of `write_netcdf`; `InputError` for a file that it did not write."""
+def read_netcdf(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]:
+    """Variables, constants and the attribute of `write_netcdf`; `InputError` for a file that it did not write."""
     try:
         data = _arviz().from_netcdf(str(path))
-        return {str(n): v.to_numpy() for n, v in data.posterior.items()}, data.posterior.attrs["twinjax"]
+        variables, constants = (
+            {str(n): v.to_numpy() for n, v in group.items()} for group in (data.posterior, data.constant_data)
+        )
+        return variables, constants, data.posterior.attrs["twinjax"]
     except (OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error
 

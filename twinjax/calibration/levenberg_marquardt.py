@@ -35,6 +35,8 @@ UNSEEN = 1e-9
 SAME_MODE = 1.0
 # A second mode with more than e to the minus this of the best one's mass counts.
 FEW_NATS = 4.0
+# Beyond, a Jacobian by one forward-mode derivative per unknown takes longer than all that `LowRankLaplace` does.
+MOST_UNKNOWNS = 50
 # A step that changes z by less, or a cost by less of itself, is lost in the rounding of a single-precision solve.
 RESOLUTION, ROUNDING = 1e-7, 1e-7
 
@@ -151,6 +153,12 @@ class LevenbergMarquardt(AbstractCalibrator):
 
         `start`: begin at this z, which is near the mode (that of a coarser grid, say), and not at the prior median.
         """
+        if problem.dimension > MOST_UNKNOWNS:
+            raise InputError(
+                f"{problem.dimension} unknowns (fields: {', '.join(problem.prior.fields) or 'none'}) are too many for "
+                f"Levenberg-Marquardt and what begins with it (at most {MOST_UNKNOWNS}): take "
+                "calibrator=low_rank_laplace"
+            )
         starts = [jnp.zeros(problem.dimension) if start is None else jnp.asarray(start, float)]
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
         first = FIRST_DAMPING if start is None else NEAR_DAMPING

@@ -107,8 +107,7 @@ def longitudinal_problem(
     observations = {name: observation for name, observation in observations.items() if name in used}
     prior, forecast_prior = applicable(prior, patient.regimen, observations)
     count = sum(datum.values.size for datum in data)
-    log.info("  %d data on days %s, %d unknowns", count, patient.days.tolist(), len(prior.names))
-    return InverseProblem(
+    problem = InverseProblem(
         model,
         patient.regimen,
         initial,
@@ -121,6 +120,8 @@ def longitudinal_problem(
         max_step=max_step,
         box=box,
     )
+    log.info("  %d data on days %s, %d unknowns", count, patient.days.tolist(), problem.dimension)
+    return problem
 
 
 def _laboratory_data(patient: PatientData, model: AbstractSpatialModel):
@@ -150,7 +151,7 @@ def applicable(prior: Prior, regimen: Regimen, observations) -> tuple[Prior, Pri
     there |= {("observation", name) for name in observations}
     known, later, unseen, dropped = {}, {}, {}, []
     for parameter in prior.parameters:
-        rest = {"distribution": parameter.distribution, "unit": parameter.unit}
+        rest = parameter.entry
         paths = [path for path in parameter.where if _kind(path) != "observation" or _place(path) in there]
         now = [path for path in paths if _kind(path) not in PLACED or _place(path) in there]
         if now:

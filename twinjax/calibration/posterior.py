@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration.diagnostics import convergence, read_netcdf, write_netcdf
+from twinjax.calibration.field_posterior import Averages, FieldPosterior, place_as_dict, place_from_dict
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 
@@ -50,14 +50,16 @@ class Posterior:
 
     **Fields:**
 
-    - `samples`: name to (chains, draws) in the parameter's unit; `z` (chains, draws, parameters) whitened.
+    - `samples`: name to (chains, draws) in the parameter's unit; `z` (chains, draws, parameters) whitened. A field
+      is here and in `mode` by its average over the tumour (`Averages`).
+    - `fields`: name to what is known of a parameter that differs from place to place.
     - `mode`: name to the value at the posterior mode; `z_map` (parameters,) whitened.
     - `units`: name to unit.
     - `problem`: the inverse problem, with its final noise levels; None for a posterior read from a file.
     - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat` (None where draws
       are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); `noise`
-      (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); `seconds`, the `gradients` or `solves` that it
-      took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the fewest
+      (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); `seconds`, the `gradients` or `solves` that
+      it took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the fewest
       effective draws; `log_evidence` (the logarithm of the data's density under prior and noise levels) and
       `log_evidence_error` where a method has it; and what it adds, such as `divergences` or `pareto_k`.
     """
@@ -69,6 +71,7 @@ class Posterior:
     units: Mapping[str, str]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     problem: InverseProblem | None = None
+    fields: Mapping[str, FieldPosterior] = field(default_factory=dict)
 
     @classmethod
     def from_draws(
@@ -80,23 +83,27 @@ class Posterior:
         method: str,
         doubts: list[str],
         effective: float | None = None,
+        fields: Mapping[str, FieldPosterior] | None = None,
         **extra: Any,
     ) -> "Posterior":
         """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
 
         `effective` is the effective number of draws of a method whose draws are independent, or resampled by weight:
-        they are no chains, and have no R-hat. `extra` joins the diagnostics; what it says of `seconds`, `gradients` or
-        `solves` is divided by the effective draws of the worst parameter.
+        they are no chains, and have no R-hat. `fields`: what a method knows of them better than its draws do. `extra`
+        joins the diagnostics; what it says of `seconds`, `gradients` or `solves` is divided by the effective draws of
+        the worst parameter.
         """
         prior = problem.prior
         z, z_map = np.asarray(z, float), np.asarray(z_map, float)
-        values = jax.vmap(jax.vmap(prior.values))(jnp.asarray(z))
-        samples = {name: np.asarray(values[name]) for name in prior.names}
+        averages = Averages(problem, z_map)
+        samples = averages.values(z)
         independent = {"r_hat": None, "ess": dict.fromkeys(samples, effective)}
         found = convergence(samples) if effective is None else independent
         diagnostics: dict[str, Any] = {"method": method, **found, **extra}
         diagnostics |= _efficiency(diagnostics)
-        diagnostics["contraction"] = {name: float(1 - z[..., i].var()) for i, name in enumerate(prior.names)}
+        diagnostics["contraction"] = {
+            name: float(1 - white.var() / averages.prior_variance(name)) for name, white in averages.whitened(z).items()
+        }
         diagnostics["noise"] = problem.noise
         diagnostics["warnings"] = problem.warnings
         diagnostics["edge_density"] = edge = float(problem.edge_density(jnp.asarray(z_map)))
@@ -114,11 +121,14 @@ class Posterior:
         return cls(
             samples,
             z,
-            {name: float(value) for name, value in prior.values(jnp.asarray(z_map)).items()},
+            {name: float(value) for name, value in averages.values(z_map).items()},
             z_map,
             {p.name: p.unit for p in prior.parameters},
             diagnostics,
             problem,
+            {name: FieldPosterior.from_draws(problem, name, z, z_map) for name in prior.fields}
+            if fields is None
+            else fields,
         )
 
     @property
@@ -130,6 +140,16 @@ class Posterior:
     def names(self) -> tuple[str, ...]:
         return tuple(self.samples)
 
+    @property
+    def whitened_mode(self) -> dict[str, float]:
+        """Scalar parameters to their mode in prior deviations."""
+        found, position = {}, 0
+        for name in self.names:
+            if name not in self.fields:
+                found[name] = float(self.z_map[position])
+            position += self.fields[name].place.size if name in self.fields else 1
+        return found
+
     def attach(self, problem: InverseProblem) -> "Posterior":
         """The same posterior for another problem of the same parameters: a finer grid, or after `load`.
 
@@ -137,6 +157,11 @@ class Posterior:
         """
         if tuple(problem.prior.names) != self.names:
             raise InputError(f"the problem's parameters {problem.prior.names} are not the posterior's {self.names}")
+        if set(problem.prior.fields) != set(self.fields):
+            raise InputError(
+                f"the problem's fields are {sorted(problem.prior.fields)}, the posterior's {sorted(self.fields)}"
+            )
+        problem = problem.with_fields({name: of.place for name, of in self.fields.items()})
         noise = self.diagnostics["noise"]
         if set(noise) != set(problem.tumor.observation):
             raise InputError(
@@ -191,23 +216,34 @@ class Posterior:
 
     def save(self, path: str | Path) -> None:
         """Write a netCDF file that ArviZ opens (`arviz.from_netcdf`)."""
-        kept = {"mode": dict(self.mode), "units": dict(self.units), "z_map": self.z_map.tolist()}
+        kept = {"mode": dict(self.mode), "units": dict(self.units)}
         kept["diagnostics"] = dict(self.diagnostics)
-        write_netcdf(path, {**self.samples, "z": self.z}, json.dumps(kept))
+        kept["fields"] = {name: place_as_dict(of.place) for name, of in self.fields.items()}
+        constants = {f"{name}_{kind}": a for name, of in self.fields.items() for kind, a in of.arrays().items()}
+        write_netcdf(
+            path, {**self.samples, "z": self.z}, json.dumps(kept), constants={**constants, "z_map": self.z_map}
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "Posterior":
         """Read what `save` wrote; `InputError` for another file."""
-        variables, attribute = read_netcdf(path)
+        variables, constants, attribute = read_netcdf(path)
         try:
             kept = json.loads(attribute)
+            fields = {
+                name: FieldPosterior(
+                    place_from_dict(place), *(constants[f"{name}_{k}"] for k in ("mode", "mean", "std"))
+                )
+                for name, place in kept["fields"].items()
+            }
             return cls(
                 {name: variables[name] for name in kept["mode"]},
                 variables["z"],
                 kept["mode"],
-                np.asarray(kept["z_map"]),
+                constants["z_map"],
                 kept["units"],
                 kept["diagnostics"],
+                fields=fields,
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: not a posterior saved by twinjax ({error})") from error

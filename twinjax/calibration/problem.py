@@ -1,5 +1,6 @@
 """`InverseProblem`: one definition of the misfit for every calibration method."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,8 +14,9 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
-from twinjax.calibration.tumor import Box, Tumor, edge_density
+from twinjax.calibration.tumor import Box, Tumor, edge_density, placed_prior
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation, Readings
@@ -103,7 +105,8 @@ class InverseProblem(eqx.Module):
         self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
         boxed = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
-        self.forecast_prior = prior if forecast_prior is None else forecast_prior
+        prior = placed_prior(prior, self.tumor)
+        self.forecast_prior = prior if forecast_prior is None else forecast_prior.with_fields(prior.places)
         self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
         if not boxed:
             raise InputError("there are no data to calibrate to")
@@ -131,7 +134,8 @@ class InverseProblem(eqx.Module):
 
     @property
     def dimension(self) -> int:
-        return len(self.prior.parameters)
+        """How many entries z has."""
+        return self.prior.size
 
     @property
     def days(self) -> np.ndarray:
@@ -213,6 +217,16 @@ class InverseProblem(eqx.Module):
         """Log posterior density of z, up to the evidence; minus infinity where the solve fails."""
         fit = jnp.sum(self.log_likelihoods(z, adjoint=adjoint))
         return jnp.where(jnp.isfinite(fit), fit, -jnp.inf) + dist.Normal().log_prob(z).sum()
+
+    def with_fields(self, places: Mapping[str, CosineField]) -> "InverseProblem":
+        """The same problem with its fields in these coordinates: those of a fit on another grid."""
+        if not places:
+            return self
+        # Static fields are no leaves, so that `eqx.tree_at` does not reach them.
+        other = copy.copy(self)
+        object.__setattr__(other, "prior", self.prior.with_fields(places))
+        object.__setattr__(other, "forecast_prior", self.forecast_prior.with_fields(places))
+        return other
 
     def numpyro_model(self, center=None, scale=None):
         """For `numpyro.infer`: unknown `xi` with z = center + scale xi, and each parameter in its own unit.

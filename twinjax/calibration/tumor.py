@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from twinjax.calibration.field import Axis
 from twinjax.calibration.prior import Prior
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
@@ -17,17 +18,29 @@ Box = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class Tumor(eqx.Module):
-    """A model, its treatment, its start and how it is seen: the whole of one virtual tumour."""
+    """A model, its treatment, its start and how it is seen: the whole of one virtual tumour.
+
+    **Fields:** `corner`: of a box cut out of a grid, where it lies in that grid (mm; static). Empty for a whole grid.
+    """
 
     model: AbstractTumorModel
     regimen: Regimen
     initial: AbstractInitialCondition
     observation: dict[str, AbstractObservation]
+    corner: tuple[float, ...] = eqx.field(static=True, default=())
 
     def state0(self) -> Any:
         """The state at the start."""
         domain = self.model.domain if isinstance(self.model, AbstractSpatialModel) else None
         return self.model.initial_state(self.initial(domain))
+
+    def axes(self) -> tuple[Axis, ...] | None:
+        """The axes of the grid, in mm from the corner of the whole grid; None without space."""
+        if not isinstance(self.model, AbstractSpatialModel):
+            return None
+        domain = self.model.domain
+        corner = self.corner or (0.0,) * len(domain.shape)
+        return tuple((start + h / 2, h, n) for start, h, n in zip(corner, domain.spacing, domain.shape, strict=True))
 
     def leaves_at(self, path: str) -> list:
         """The leaves behind a dotted path; `regimen.NAME.x` is that of every treatment of that name.
@@ -52,7 +65,7 @@ class Tumor(eqx.Module):
 
     def with_parameters(self, prior: Prior, z: Array) -> "Tumor":
         """The tumour with the parameters of whitened coordinates `z` in place."""
-        values = prior.values(z)
+        values = prior.values(z, self.axes())
         tumor = self
         for parameter in prior.parameters:
             for path in parameter.where:
@@ -66,7 +79,27 @@ class Tumor(eqx.Module):
         lower, upper = box
         cut = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))
         small = jax.tree.map(lambda leaf: leaf[cut] if jnp.shape(leaf) == domain.shape else leaf, self)
-        return eqx.tree_at(lambda tumor: tumor.model.domain, small, domain.cropped(lower, upper))
+        corner = tuple(first - h / 2 + a * h for (first, h, _), a in zip(self.axes() or (), lower, strict=True))
+        model = eqx.tree_at(lambda model: model.domain, small.model, domain.cropped(lower, upper))
+        return Tumor(model, small.regimen, small.initial, small.observation, corner)
+
+
+def placed_prior(prior: Prior, tumor: Tumor) -> Prior:
+    """The prior with its fields on the grid of the tumour; `InputError` where the model takes none there."""
+    if not prior.fields:
+        return prior
+    model = tumor.model
+    known = [f"model.{name}" for name in model.takes_fields] if isinstance(model, AbstractSpatialModel) else []
+    for parameter in prior.parameters:
+        if parameter.field is None:
+            continue
+        if other := [path for path in parameter.where if path not in known]:
+            raise InputError(
+                f"prior of {parameter.name}: {type(model).__name__} takes no field at '{other[0]}'; "
+                + (f"it does at {', '.join(known)}" if known else "leave `field` out")
+            )
+    axes = tumor.axes() or ()
+    return prior.on(tuple(x - h / 2 for x, h, _ in axes), tuple(x + (n - 0.5) * h for x, h, n in axes))
 
 
 def edge_density(density: Array, box: Box, shape: tuple[int, ...]) -> Array:

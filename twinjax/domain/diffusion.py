@@ -42,7 +42,12 @@ class DiffusionOperator(eqx.Module):
         *,
         scale: ArrayLike = 1.0,
     ) -> "DiffusionOperator":
-        """From a diffusivity in mm²/day per voxel (times `scale`), the mask and the voxel edges in mm."""
+        """From a diffusivity in mm²/day per voxel (times `scale`), the mask and the voxel edges in mm.
+
+        A `scale` on the grid, which differs from place to place, counts as part of the diffusivity.
+        """
+        if jnp.ndim(scale):
+            diffusivity, scale = diffusivity * scale, 1.0
         inside = jnp.where(mask, diffusivity, 0.0)
         strides = tuple(math.prod(inside.shape[axis + 1 :]) for axis in range(inside.ndim))
         rows = []

@@ -26,6 +26,9 @@ def calibrate(
 ) -> Posterior:
     """Fit on the grid of the settings, go back to that of the model, and write the posterior.
 
+    Of a parameter that differs from place to place also `NAME_mean.nii.gz` and `NAME_std.nii.gz`: the mean and standard
+    deviation of its posterior in every voxel, in its unit, 0 outside the box of the fit.
+
     `problem_of` is `longitudinal_problem` or `single_scan_problem`.
     """
 
@@ -41,6 +44,11 @@ def calibrate(
         )
 
     coarse, fine = coarse_and_fine(problem, model, settings.resolution_mm)
+    assert isinstance(coarse.tumor.model, AbstractSpatialModel)
     posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
     run.write_posterior(posterior)
+    domain = coarse.tumor.model.domain
+    for name, field in posterior.fields.items():
+        run.write_field(f"{name}_mean.nii.gz", field.mean, domain, patient)
+        run.write_field(f"{name}_std.nii.gz", field.std, domain, patient)
     return posterior

@@ -41,8 +41,8 @@ def run_longitudinal(
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
     `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and `density_std_...` on
-    the patient's grid. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm),
-    with `forecast.dicom_series` those of `export_dicom`.
+    the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect` also
+    `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of `export_dicom`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())

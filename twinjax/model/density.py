@@ -10,11 +10,11 @@ from twinjax.model.model import AbstractReactionDiffusionModel
 class AbstractDensityModel(AbstractReactionDiffusionModel):
     """The state is the cell density on the grid.
 
-    **Fields:** `diffusivity` (mm²/day), the largest in the tissue, and `proliferation_rate` (1/day, a scalar or a
-    field).
+    **Fields:** `diffusivity` (mm²/day), the largest in the tissue, and `proliferation_rate` (1/day), each a scalar or
+    a field on the grid where `takes_fields` names it.
     """
 
-    diffusivity: eqx.AbstractVar[Float[Array, ""]]
+    diffusivity: eqx.AbstractVar[Float[Array, "..."]]
     proliferation_rate: eqx.AbstractVar[Float[Array, "..."]]
 
     @property
@@ -50,7 +50,7 @@ class AbstractDensityModel(AbstractReactionDiffusionModel):
 
 def front_reach(diffusivity, proliferation_rate, duration) -> Array:
     """How far (mm) a front comes in `duration` days, and ahead of it four standard deviations of diffusion."""
-    spread = diffusivity * duration
+    spread = jnp.max(diffusivity) * duration
     # Kept from zero, where the derivative of a root is infinite.
     rate = jnp.maximum(jnp.max(proliferation_rate), 1e-12)
     return 2 * jnp.sqrt(spread * rate * duration) + 4 * jnp.sqrt(2 * spread)

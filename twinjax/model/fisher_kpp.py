@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import placed
+from twinjax.model.model import placed, require_on_grid
 
 # Of all models of infiltrating cells in the brain.
 GLIOMA_LEAVES_OUT = (
@@ -25,15 +25,17 @@ class FisherKPP(AbstractDensityModel):
     growth law is logistic (above) or Gompertz, rho u ln(K / u).
 
     **Fields:** `diffusivity` D_w (mm²/day; gliomas 0.02 to 1.3), `white_grey_ratio` r, `proliferation_rate` rho
-    (1/day; 0.003 to 0.19), `carrying_capacity` K (fraction of the densest packing, 1), `growth`, `domain`.
+    (1/day; 0.003 to 0.19), each of both also as a field on the grid, `carrying_capacity` K (fraction of the densest
+    packing, 1), `growth`, `domain`.
     The state is the cell density u on the grid, in [0, K]. Ranges: Lipkova et al. 2019 (IEEE TMI 38:1875).
     """
 
     leaves_out: ClassVar = GLIOMA_LEAVES_OUT
+    takes_fields: ClassVar = ("diffusivity", "proliferation_rate")
     domain: Domain
-    diffusivity: Float[Array, ""]
+    diffusivity: Float[Array, "..."]
     white_grey_ratio: Float[Array, ""]
-    proliferation_rate: Float[Array, ""]
+    proliferation_rate: Float[Array, "..."]
     carrying_capacity: Float[Array, ""]
     growth: AbstractGrowth
 
@@ -55,8 +57,10 @@ class FisherKPP(AbstractDensityModel):
         self.proliferation_rate = jnp.asarray(proliferation_rate, float)
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.growth = growth_law(growth)
+        require_on_grid(self, self.domain)
 
     def on(self, domain: Domain) -> "FisherKPP":
+        require_on_grid(self, domain)
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def diffusivity_map(self) -> Float[Array, "*grid"]:
@@ -78,7 +82,12 @@ class FisherKPP(AbstractDensityModel):
         return growth - kill_rate * density
 
     def reaction_flow(self, state, duration, kills, levels):
-        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, kills=kills)
+        return self.growth.flow(state, duration, self._rate(state), self.carrying_capacity, kills=kills)
+
+    def _rate(self, state):
+        """The rate of proliferation, in the order of the state."""
+        rate = self.proliferation_rate
+        return rate.reshape(state.shape) if rate.ndim else rate
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from twinjax.domain import DiffusionOperator, Domain
 from twinjax.model.density import AbstractDensityModel
 from twinjax.model.growth import AbstractGrowth, growth_law
-from twinjax.model.model import placed
+from twinjax.model.model import placed, require_on_grid
 
 
 class LungTumor(AbstractDensityModel):
@@ -22,7 +22,8 @@ class LungTumor(AbstractDensityModel):
     days at a diameter of 30 mm, hence a radius that grows by 30 ln 2 / (6 · 150) = 0.023 mm/day = 2 sqrt(D rho), at
     rho = 0.02 1/day. The checkpoint term is our own too.
 
-    **Fields:** `diffusivity` D (mm²/day), `proliferation_rate` rho (1/day), `carrying_capacity` K (fraction of the
+    **Fields:** `diffusivity` D (mm²/day), `proliferation_rate` rho (1/day), each also as a field on the grid,
+    `carrying_capacity` K (fraction of the
     densest packing, 1), `checkpoint_kill_rate` delta (1/day at full blockade), `growth` (logistic or Gompertz),
     `domain`. The state is the cell density u on the grid, in [0, K].
     """
@@ -30,9 +31,10 @@ class LungTumor(AbstractDensityModel):
     leaves_out: ClassVar = (
         "The model knows no breathing, no collapsed lung and no scar: what a scan shows of them counts as tumour.",
     )
+    takes_fields: ClassVar = ("diffusivity", "proliferation_rate")
     domain: Domain
-    diffusivity: Float[Array, ""]
-    proliferation_rate: Float[Array, ""]
+    diffusivity: Float[Array, "..."]
+    proliferation_rate: Float[Array, "..."]
     carrying_capacity: Float[Array, ""]
     checkpoint_kill_rate: Float[Array, ""]
     growth: AbstractGrowth
@@ -55,8 +57,10 @@ class LungTumor(AbstractDensityModel):
         self.carrying_capacity = jnp.asarray(carrying_capacity, float)
         self.checkpoint_kill_rate = jnp.asarray(checkpoint_kill_rate, float)
         self.growth = growth_law(growth)
+        require_on_grid(self, self.domain)
 
     def on(self, domain: Domain) -> "LungTumor":
+        require_on_grid(self, domain)
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def transport(self, open_tissue):
@@ -73,7 +77,12 @@ class LungTumor(AbstractDensityModel):
     def reaction_flow(self, state, duration, kills, levels: Mapping[str, Array]):
         # The level counts with its mean: second order, as the splitting is.
         log_kill = self.checkpoint_kill_rate * levels.get("checkpoint_blockade", jnp.zeros(())) * duration
-        return self.growth.flow(state, duration, self.proliferation_rate, self.carrying_capacity, log_kill, kills)
+        return self.growth.flow(state, duration, self._rate(state), self.carrying_capacity, log_kill, kills)
+
+    def _rate(self, state):
+        """The rate of proliferation, in the order of the state."""
+        rate = self.proliferation_rate
+        return rate.reshape(state.shape) if rate.ndim else rate
 
     def spread(self, state, steps, duration, diffuse):
         return diffuse(steps, state)

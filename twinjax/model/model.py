@@ -75,8 +75,12 @@ class AbstractLumpedModel(AbstractTumorModel):
 
 
 class AbstractSpatialModel(AbstractTumorModel):
-    """A model on a grid."""
+    """A model on a grid.
 
+    `takes_fields` names the parameters that may be an array on the grid instead of a number.
+    """
+
+    takes_fields: ClassVar[tuple[str, ...]] = ()
     domain: eqx.AbstractVar[Domain]
 
     @property
@@ -124,6 +128,17 @@ class AbstractReactionDiffusionModel(AbstractSpatialModel):
     @abc.abstractmethod
     def reach(self, duration) -> Array:
         """How far (mm) cells in number come within `duration` days: an estimate, checked after the solve."""
+
+
+def require_on_grid(model: AbstractSpatialModel, domain: Domain) -> None:
+    """`InputError` where a parameter that is a field is not on the grid of the domain."""
+    for name in model.takes_fields:
+        shape = jnp.shape(getattr(model, name))
+        if shape not in ((), domain.shape):
+            raise InputError(
+                f"{name} has shape {shape}, the domain {domain.shape}; give one number, or a field on the grid of the "
+                "domain"
+            )
 
 
 def placed(domain: Domain, resolution_mm: float | None) -> Domain:

@@ -13,7 +13,7 @@ from twinjax.domain.diffusion import with_resistance
 from twinjax.domain.elasticity import POISSON_RATIO, ElasticTissue
 from twinjax.model.density import AbstractDensityModel
 from twinjax.model.distributed_kill import logistic_flow
-from twinjax.model.model import placed
+from twinjax.model.model import placed, require_on_grid
 
 # Where the density exceeds this, tissue is as stiff as tumour (code of Wu et al. 2022, Cancer Res 82:3394). The width
 # of the transition is our own choice; the published one is a jump, which has no derivative.
@@ -49,6 +49,7 @@ class TripleNegativeBreast(AbstractDensityModel):
         "Stress slows cells down, but no tissue moves with the tumour, nor with another position of the breast.",
         "That checkpoint blockade kills evenly over the tumour is our own composition.",
     )
+    takes_fields: ClassVar = ("proliferation_rate",)
     domain: Domain
     diffusivity: Float[Array, ""]
     mechanical_coupling: Float[Array, ""]
@@ -94,15 +95,10 @@ class TripleNegativeBreast(AbstractDensityModel):
         self.fibroglandular_stiffness = jnp.asarray(fibroglandular_stiffness, float)
         self.tumor_stiffness = jnp.asarray(tumor_stiffness, float)
         self.poisson_ratio, self.mechanics_resolution_mm = float(poisson_ratio), mechanics_resolution_mm
-        if self.proliferation_rate.ndim and self.proliferation_rate.shape != self.domain.shape:
-            raise InputError(
-                f"proliferation_rate has shape {self.proliferation_rate.shape}, the domain {self.domain.shape}; give "
-                "one number, or a field on the grid of the domain"
-            )
+        require_on_grid(self, self.domain)
 
     def on(self, domain: Domain) -> "TripleNegativeBreast":
-        if self.proliferation_rate.ndim and domain.shape != self.domain.shape:
-            raise InputError("a model with a field of proliferation stays on its grid; give one proliferation_rate")
+        require_on_grid(self, domain)
         return eqx.tree_at(lambda model: model.domain, self, domain)
 
     def stiffness(self, density: Float[Array, "*grid"]) -> Float[Array, "*grid"]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration import Posterior
+from twinjax.calibration.field_posterior import Averages
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
 from twinjax.report.figure import (
@@ -58,10 +58,9 @@ def timing_section(seconds: Mapping[str, float]) -> Section:
 
 
 def prior_draws(posterior: Posterior, count: int = 2000) -> dict[str, np.ndarray]:
-    """Name to (count,) draws of the prior; of a posterior that knows its problem."""
+    """Name to (count,) draws of the prior; of a posterior that knows its problem. Fields by their averages."""
     assert posterior.problem is not None
-    z = jax.random.normal(jax.random.key(0), (count, posterior.problem.dimension))
-    return {name: np.asarray(v) for name, v in jax.vmap(posterior.problem.prior.values)(z).items()}
+    return Averages(posterior.problem, posterior.z_map).prior_draws(count)
 
 
 def visibility_levels(posterior: Posterior) -> dict[str, float]:

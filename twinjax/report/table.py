@@ -101,7 +101,7 @@ def posterior_warnings(posterior: Posterior, *, failed_forecasts: int = 0) -> li
         warnings.append(f"The calibration has not converged: do not use its numbers. {verdict}".strip())
     if failures:
         warnings.append(f"The tumour simulation failed for {failures} draws: the intervals leave them out.")
-    far = [name for name, z in zip(posterior.names, posterior.z_map, strict=True) if abs(z) > PRIOR_CONFLICT]
+    far = [name for name, z in posterior.whitened_mode.items() if abs(z) > PRIOR_CONFLICT]
     if far:
         warnings.append(
             f"Data and prior disagree about {', '.join(far).replace('_', ' ')} (the mode lies more than "

@@ -50,7 +50,7 @@ class DigitalTwin:
     @property
     def uncalibrated(self) -> tuple[str, ...]:
         """Parameters of treatments that the patient has not had: forecasts draw them from their prior."""
-        return self.problem.forecast_prior.names[self.problem.dimension :]
+        return self.problem.forecast_prior.names[len(self.problem.prior.names) :]
 
     @property
     def regimen(self) -> Regimen:
