@@ -5,9 +5,14 @@ from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
 from twinjax.calibration.estimator import ParameterEstimator as ParameterEstimator
+from twinjax.calibration.identifiability import Identifiability as Identifiability
+from twinjax.calibration.identifiability import fisher_information as fisher_information
+from twinjax.calibration.identifiability import identify as identify
 from twinjax.calibration.importance import ImportanceSampler as ImportanceSampler
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem as longitudinal_problem
+from twinjax.calibration.model_choice import ModelComparison as ModelComparison
+from twinjax.calibration.model_choice import compare_models as compare_models
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler
 from twinjax.calibration.population import PopulationModel as PopulationModel
 from twinjax.calibration.population_fit import fit_population as fit_population
@@ -19,8 +24,11 @@ from twinjax.calibration.prior import Prior as Prior
 from twinjax.calibration.problem import Datum as Datum
 from twinjax.calibration.problem import InverseProblem as InverseProblem
 from twinjax.calibration.problem import coarse_and_fine as coarse_and_fine
+from twinjax.calibration.profile import Profile as Profile
+from twinjax.calibration.profile import profile_likelihood as profile_likelihood
 from twinjax.calibration.residual import AbstractResidual as AbstractResidual
 from twinjax.calibration.residual import IndependentResidual as IndependentResidual
 from twinjax.calibration.residual import WalkingResidual as WalkingResidual
+from twinjax.calibration.sequential import assimilate as assimilate
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
 from twinjax.calibration.tumor import Tumor as Tumor

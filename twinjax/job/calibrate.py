@@ -5,7 +5,15 @@ from collections.abc import Callable
 import diffrax
 import jax
 
-from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, Prior, coarse_and_fine
+from twinjax.calibration import (
+    AbstractCalibrator,
+    Identifiability,
+    InverseProblem,
+    Posterior,
+    Prior,
+    coarse_and_fine,
+    identify,
+)
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
@@ -23,8 +31,8 @@ def calibrate(
     *,
     solver: diffrax.AbstractSolver | None,
     seed: int,
-) -> Posterior:
-    """Fit on the grid of the settings, go back to that of the model, and write the posterior.
+) -> tuple[Posterior, Identifiability]:
+    """Fit on the grid of the settings, go back to that of the model, and write the posterior and what informed it.
 
     `problem_of` is `longitudinal_problem` or `single_scan_problem`.
     """
@@ -41,6 +49,8 @@ def calibrate(
         )
 
     coarse, fine = coarse_and_fine(problem, model, settings.resolution_mm)
-    posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
+    posterior = calibrator.fit(coarse, key=jax.random.key(seed))
     run.write_posterior(posterior)
-    return posterior
+    identifiability = identify(posterior, profile=settings.profile)
+    run.write_identifiability(identifiability)
+    return posterior.attach(fine), identifiability

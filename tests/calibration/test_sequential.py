@@ -1,0 +1,196 @@
+"""Visits one after the other give what all of them at once give, by reweighting and by a fit from the old mode."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import line
+import numpy as np
+import pytest
+
+from twinjax.calibration import (
+    Datum,
+    ImportanceSampler,
+    LevenbergMarquardt,
+    NoUTurnSampler,
+    Posterior,
+    Prior,
+    assimilate,
+    course_problem,
+)
+from twinjax.core.errors import InputError
+from twinjax.model import VolumeModel
+from twinjax.patient import VirtualCourse
+from twinjax.treatment import Chemotherapy, Regimen
+
+KEY = jax.random.key(5)
+QUIET = LevenbergMarquardt(estimate_noise=False)
+EXACT = ImportanceSampler(proposals=400, draws=1000, progress=False, mode=QUIET)
+GROWTH = {
+    "proliferation_rate": {"distribution": ("lognormal", 0.004, 0.6), "where": "model.proliferation_rate"},
+    "cisplatin_sensitivity": {"distribution": ("lognormal", 0.1, 0.5), "where": "regimen.cisplatin.sensitivity"},
+    "initial_size": {"distribution": ("lognormal", 1.0, 0.12), "where": "initial.ratio"},
+}
+# A drug is given from day 65 on: its parameter, the second of the prior, appears with the visits after.
+PATIENT = VirtualCourse(
+    "course",
+    VolumeModel(proliferation_rate=0.006),
+    2000.0,
+    {"volume_mm3": [0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0]},
+    {"volume_mm3": 0.12},
+    Regimen([Chemotherapy([65.0, 72.0, 79.0], 75.0, drug="cisplatin", sensitivity=0.14, clearance_rate=0.7)]),
+).generate()
+
+
+def course(until):
+    return course_problem(PATIENT.until(until), VolumeModel(), Prior(GROWTH))
+
+
+def flat(posterior):
+    return posterior.z.reshape(-1, posterior.z.shape[-1])
+
+
+def assert_equal(posterior: Posterior, batch: Posterior):
+    """Means and deviations within four standard errors of Monte Carlo, of the effective draws that each has."""
+    effective = min(min(p.diagnostics["ess"].values()) for p in (posterior, batch))
+    error = 4 * np.sqrt(2 / effective)
+    deviation = flat(batch).std(0)
+    np.testing.assert_array_less(np.abs(flat(posterior).mean(0) - flat(batch).mean(0)), error * deviation)
+    np.testing.assert_allclose(flat(posterior).std(0), deviation, rtol=error)
+    assert posterior.names == batch.names
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Day to the posterior of a fit from zero."""
+    return {day: EXACT.fit(course(day), key=jax.random.key(int(day))) for day in (45.0, 90.0)}
+
+
+@pytest.fixture(scope="module")
+def visits(batch):
+    """Day to the posterior after that visit, one after the other."""
+    first = assimilate(batch[45.0], course(60.0), EXACT, key=KEY)
+    return {60.0: first, 90.0: assimilate(first, course(90.0), EXACT, key=jax.random.key(6), effective=40.0)}
+
+
+def test_visits_in_sequence_give_the_batch_posterior(visits, batch):
+    """Both by weights alone; the drug's parameter appears with the second, and keeps its place in the prior."""
+    assert visits[60.0].names == ("proliferation_rate", "initial_size")
+    assert visits[90.0].names == ("proliferation_rate", "cisplatin_sensitivity", "initial_size")
+    assert_equal(visits[90.0], batch[90.0])
+    np.testing.assert_allclose(visits[90.0].z_map, batch[90.0].z_map, atol=0.02)
+    records = visits[90.0].diagnostics["assimilation"]
+    assert [record["new_days"] for record in records] == [[60.0], [75.0, 90.0]]
+    assert {record["by"] for record in records} == {"reweighting"}
+    assert all("stay effective, Pareto k" in record["because"] for record in records)
+    assert (
+        visits[90.0].diagnostics["method"] == "reweighted draws of importance sampling from the Laplace approximation"
+    )
+    # Draws wear out.
+    assert records[1]["effective"] < records[0]["effective"]
+
+
+def test_draws_wear_out_and_are_then_fitted_anew(batch):
+    """A threshold that the draws cannot meet, and an earlier posterior that had not converged."""
+    strict = assimilate(batch[45.0], course(90.0), EXACT, key=KEY, effective=1e6)
+    assert strict.diagnostics["assimilation"][-1]["by"] == "fit from the old mode"
+    assert "effective (wanted" in strict.diagnostics["assimilation"][-1]["because"]
+    assert_equal(strict, batch[90.0])
+    doubtful = replace(batch[45.0], diagnostics={**batch[45.0].diagnostics, "converged": False})
+    again = assimilate(doubtful, course(90.0), EXACT, key=KEY)
+    assert "had not converged" in again.diagnostics["assimilation"][-1]["because"]
+
+
+def test_resampled_draws_count_once(batch):
+    """A posterior of a hundred draws, each ten times, has no thousand of them to lose."""
+    few = batch[45.0].z.reshape(-1, 2)[:100]
+    copies = np.repeat(few, 10, axis=0).reshape(2, -1, 2)
+    worn = replace(batch[45.0], z=copies, diagnostics={**batch[45.0].diagnostics, "ess": {"a": 1000.0}})
+    for day in (60.0, 90.0):
+        record = assimilate(worn, course(day), EXACT, key=KEY, effective=1.0).diagnostics["assimilation"][-1]
+        assert record["effective"] <= 100
+
+
+def on_line(days, **options):
+    data = [
+        Datum(day, "density", density, np.arange(line.N))
+        for day, density in zip(line.DAYS, line.DENSITIES, strict=True)
+        if day <= days
+    ]
+    # Three times the usual noise and long steps: a posterior wide enough to move, solves that are quick.
+    return line.problem(data=data, noise_std=0.15, max_step=5.0, **options)
+
+
+@pytest.mark.parametrize(
+    "days", [(30.0, 45.0), pytest.param((15.0, 30.0, 45.0), marks=pytest.mark.slow)], ids=["two scans", "three scans"]
+)
+def test_scans_in_sequence_give_the_batch_posterior(days):
+    """The Fisher-KPP equation on a line, by the Laplace approximation, with the noise estimated from residuals."""
+    calibrator = LevenbergMarquardt(draws=1000)
+    posterior = calibrator.fit(on_line(days[0]), key=KEY)
+    for day in days[1:]:
+        posterior = assimilate(
+            posterior, on_line(day), calibrator, key=jax.random.key(int(day)), solves=150, effective=50.0
+        )
+    assert len(posterior.diagnostics["assimilation"]) == len(days) - 1
+    assert_equal(posterior, calibrator.fit(on_line(45.0), key=jax.random.key(1)))
+
+
+def test_a_raised_noise_level_weighs_all_data_anew(batch):
+    """Volumes that scatter more than was stated: all data count less, not the new ones alone."""
+    told = course_problem(PATIENT.until(45.0), VolumeModel(), Prior(GROWTH), noise={"volume_mm3": 0.04})
+    later = course_problem(PATIENT.until(60.0), VolumeModel(), Prior(GROWTH), noise={"volume_mm3": 0.04})
+    noisy = replace(EXACT, mode=LevenbergMarquardt())
+    first, whole = noisy.fit(told, key=KEY), noisy.fit(later, key=jax.random.key(2))
+    found = assimilate(first, later, noisy, key=jax.random.key(3))
+    assert whole.diagnostics["noise"] != first.diagnostics["noise"]
+    assert found.diagnostics["noise"]["volume_mm3"] == pytest.approx(whole.diagnostics["noise"]["volume_mm3"], rel=1e-2)
+    assert found.diagnostics["assimilation"][-1]["by"] == "reweighting"
+    assert_equal(found, whole)
+
+
+@pytest.mark.slow
+def test_a_chain_is_fitted_anew_from_the_new_mode(batch):
+    sampler = NoUTurnSampler(samples=300, warmup=30, progress=False, mode=QUIET)
+    found = assimilate(batch[45.0], course(90.0), sampler, key=KEY, effective=1e6)
+    assert found.diagnostics["method"] == "NUTS" and found.diagnostics["r_hat"] is not None
+    assert_equal(found, batch[90.0])
+
+
+def wrong_prior():
+    return Prior({**GROWTH, "initial_size": {"distribution": ("lognormal", 1.0, 0.3), "where": "initial.ratio"}})
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (lambda: course(45.0), "no data that the posterior was not fitted to"),
+        (lambda: course(30.0), "no data of day 45"),
+        (lambda: course_problem(PATIENT.until(60.0), VolumeModel(), wrong_prior()), "prior of initial_size"),
+        (
+            lambda: course_problem(
+                PATIENT.until(60.0), VolumeModel(), Prior({k: v for k, v in GROWTH.items() if k != "initial_size"})
+            ),
+            "no parameter initial_size",
+        ),
+        (lambda: on_line(45.0), "no parameter initial_size"),
+    ],
+    ids=["nothing new", "less", "another prior", "a parameter less", "another model"],
+)
+def test_a_problem_that_does_not_continue_the_first_is_refused(batch, problem, message):
+    with pytest.raises(InputError, match=message):
+        assimilate(batch[45.0], problem(), EXACT, key=KEY)
+
+
+def test_a_posterior_without_its_problem_and_another_start_are_refused(batch):
+    with pytest.raises(InputError, match="attached to its problem"):
+        assimilate(replace(batch[45.0], problem=None), course(60.0), EXACT, key=KEY)
+    later = replace_start(course(60.0))
+    with pytest.raises(InputError, match="starts from another tumour"):
+        assimilate(batch[45.0], later, EXACT, key=KEY)
+    with pytest.raises(InputError, match="solves at least 100"):
+        assimilate(batch[45.0], course(60.0), EXACT, key=KEY, solves=10)
+
+
+def replace_start(problem):
+    return eqx.tree_at(lambda p: p.whole.initial.measured, problem, problem.whole.initial.measured * 1.1)
