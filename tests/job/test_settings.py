@@ -49,7 +49,7 @@ def test_what_needs_scans_over_time_is_refused_elsewhere():
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")
-    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step")}
+    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step", "profile")}
     keys |= {"forecast": ("interval_days", "draws", "surgery_day", "mass_effect")}
     for group, names in keys.items():
         for name in names:

@@ -1,6 +1,6 @@
 """What the data say about each parameter: by itself, and only together with others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,31 @@ class Identifiability:
     with_others: Mapping[str, float]
     correlation: Float[np.ndarray, "parameters parameters"]
     profiles: Mapping[str, Profile]
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Sequence[Parameter],
+        information: Float[np.ndarray, "parameters parameters"],
+        z: Float[np.ndarray, "*draws parameters"],
+        profiles: Mapping[str, Profile] | None = None,
+    ) -> "Identifiability":
+        """From the Fisher information and whitened draws."""
+        names, flat = tuple(parameter.name for parameter in parameters), z.reshape(-1, z.shape[-1])
+        values, vectors = np.linalg.eigh(information)
+        directions = [_direction(parameters, vectors[:, i], max(float(values[i]), 0.0)) for i in range(values.size)]
+        # A parameter whose draws are all one has no correlation.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            correlation = np.nan_to_num(np.corrcoef(flat.T).reshape(len(names), len(names)))
+        return cls(
+            names,
+            information,
+            tuple(reversed(directions)),
+            {name: float(1 - flat[:, i].var()) for i, name in enumerate(names)},
+            {name: float(1 - 1 / (1 + max(information[i, i], 0.0))) for i, name in enumerate(names)},
+            correlation,
+            profiles or {},
+        )
 
     def verdict(self, name: str) -> str:
         """`"data"`, `"only in combination"` or `"mostly prior"`."""
@@ -150,23 +175,9 @@ def identify(posterior: Posterior, *, profile: bool = False) -> Identifiability:
     problem = posterior.problem
     if problem is None:
         raise InputError("identify: a posterior read from a file has to be attached to its problem first")
+    profiles = {name: profile_likelihood(posterior, name) for name in posterior.names} if profile else {}
     information = fisher_information(problem, posterior.z_map)
-    values, vectors = np.linalg.eigh(information)
-    directions = [
-        _direction(problem.prior.parameters, vectors[:, i], max(float(values[i]), 0.0)) for i in range(values.size)
-    ]
-    flat = posterior.z.reshape(-1, posterior.z.shape[-1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = np.nan_to_num(np.corrcoef(flat.T).reshape(problem.dimension, problem.dimension))
-    return Identifiability(
-        posterior.names,
-        information,
-        tuple(reversed(directions)),
-        {name: float(1 - flat[:, i].var()) for i, name in enumerate(posterior.names)},
-        {name: float(1 - 1 / (1 + max(information[i, i], 0.0))) for i, name in enumerate(posterior.names)},
-        correlation,
-        {name: profile_likelihood(posterior, name) for name in posterior.names} if profile else {},
-    )
+    return Identifiability.of(problem.prior.parameters, information, posterior.z, profiles)
 
 
 def fisher_information(problem: InverseProblem, z) -> Float[np.ndarray, "parameters parameters"]:
@@ -182,7 +193,7 @@ def fisher_information(problem: InverseProblem, z) -> Float[np.ndarray, "paramet
     return rows @ rows.T - np.eye(problem.dimension)
 
 
-def _direction(parameters: tuple[Parameter, ...], weights: np.ndarray, information: float) -> Direction:
+def _direction(parameters: Sequence[Parameter], weights: np.ndarray, information: float) -> Direction:
     members = [i for i in np.argsort(-np.abs(weights)) if abs(weights[i]) >= PART_OF_NAME]
     weights = weights * np.sign(weights[members[0]])
     names = tuple(parameters[i].name for i in members)

@@ -14,8 +14,8 @@ from twinjax.calibration.levenberg_marquardt import residuals_and_jacobian
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
 
-# Prior deviations from the prior median beyond which no value is tried: 1 in 16,000 under the prior.
-FARTHEST = 4.0
+# Prior deviations from the prior median beyond which the parameter is not moved, nor the others in making up for it.
+FARTHEST, FARTHEST_OTHERS = 3.0, 6.0
 # Of a path in z: the first step in posterior deviations, its bounds, and how many points it may have.
 FIRST_STEP, SHORTEST_STEP, LONGEST_STEP, POINTS = 0.7, 0.02, 1.0, 12
 # A path goes on until the threshold is passed by this factor, so that the figure shows it.
@@ -40,7 +40,7 @@ class Profile:
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """The ends of the likelihood interval; None where it is open within four prior deviations."""
+        """The ends of the likelihood interval; None where it is open within three prior deviations."""
         best = int(np.argmin(self.misfit))
         return self._crossing(range(best, -1, -1)), self._crossing(range(best, len(self.z)))
 
@@ -57,8 +57,8 @@ class Profile:
 def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) -> Profile:
     """Fix a parameter along a path to either side, and fit all others to the data alone at each point of it.
 
-    The prior counts for nothing here, but that no parameter leaves its four deviations (Raue et al. 2009,
-    Bioinformatics 25:1923). A profile that does not reach the threshold on a side says that the data alone do not bound
+    The prior counts for nothing here, but that the parameter is moved within three of its deviations, and the others
+    within six (Raue et al. 2009, Bioinformatics 25:1923). A profile that does not reach the threshold on a side says that the data alone do not bound
     the parameter there. Fits start from the last point of the path, by the trust-region method of scipy, which is
     Levenberg-Marquardt with bounds. Noise levels are those of the posterior.
 
@@ -70,7 +70,7 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
     place, n = posterior.names.index(name), problem.dimension
     parameter = problem.prior.parameters[place]
     expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z)), n)
-    best_z, best_cost = _fit(expansion, np.clip(posterior.z_map, -FARTHEST, FARTHEST), [])
+    best_z, best_cost = _fit(expansion, posterior.z_map, [])
     threshold = float(chi2.ppf(level, 1))
     deviation = float(posterior.z[..., place].std())
     points = {float(best_z[place]): best_cost}
@@ -78,10 +78,9 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
         z, step, last = best_z.copy(), FIRST_STEP * deviation, best_cost
         for _ in range(POINTS):
             step = float(np.clip(step, SHORTEST_STEP, LONGEST_STEP))
-            if abs(z[place] + side * step) > FARTHEST:
-                if abs(z[place]) >= FARTHEST:
-                    break
-                step = abs(side * FARTHEST - z[place])
+            step = min(step, FARTHEST - side * float(z[place]))
+            if not step > 0:
+                break
             z = z.copy()
             z[place] += side * step
             z, cost = _fit(expansion, z, [place])
@@ -133,9 +132,9 @@ def _fit(expansion: Expansion, z: np.ndarray, fixed: list[int]) -> tuple[np.ndar
     found = least_squares(
         lambda part: expansion(whole(part))[0],
         # Strictly inside the bounds, as scipy asks.
-        np.clip(z[free], -FARTHEST + 1e-6, FARTHEST - 1e-6),
+        np.clip(z[free], -FARTHEST_OTHERS + 1e-6, FARTHEST_OTHERS - 1e-6),
         jac=lambda part: expansion(whole(part))[1][:, free],
-        bounds=(-FARTHEST, FARTHEST),
+        bounds=(-FARTHEST_OTHERS, FARTHEST_OTHERS),
         xtol=1e-4,
         ftol=1e-6,
         gtol=1e-6,

@@ -36,7 +36,8 @@ def run_course(
 ) -> dict[str, Any]:
     """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `metrics.csv`, `results.json`.
+    Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `metrics.csv`,
+    `results.json`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())

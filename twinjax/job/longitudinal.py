@@ -39,10 +39,10 @@ def run_longitudinal(
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`,
-    `metrics.csv`, `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and `density_std_...` on
-    the patient's grid. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm),
-    with `forecast.dicom_series` those of `export_dicom`.
+    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
+    `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
+    `density_std_...` on the patient's grid. With `forecast.mass_effect` also `displacement.csv` and
+    `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of `export_dicom`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())

@@ -41,7 +41,8 @@ def run_single_scan(
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and `plan_model.nii.gz` on the patient's grid.
+    `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
+    `plan_model.nii.gz` on the patient's grid.
     """
     settings.check(patient.days.tolist(), model, prior)
     scan = patient.visits[0].scan

@@ -40,7 +40,8 @@ def course_report(
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
-    **Arguments:** what `identify` says of the posterior; `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
+    **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
+    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
     `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `seconds` per stage.
     """
     assert posterior.problem is not None

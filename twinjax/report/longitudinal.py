@@ -63,7 +63,8 @@ def longitudinal_report(
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
-    **Arguments:** what `identify` says of the posterior; `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
+    **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
+    `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
     `options`, whose day 0 is `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior;
     `response`, option to the chance of a complete response; `displacement` of the brain; `seconds` per stage.
     """

@@ -1,0 +1,153 @@
+"""Derivatives of every model and observation against central differences.
+
+    python experiments/calibration/gradients.py [MODEL ...]
+
+For each name of conf/model the inverse problem of its virtual (synthetic) patient, as the main job makes it, of the
+visits up to `calibration.until_day`; a spatial patient is grown and fitted on a grid of 4 mm or coarser, with its first
+three visits, as a derivative is right or wrong on any grid. Three derivatives in whitened coordinates, near the prior's
+median:
+
+- gradient of `log_density` in reverse mode, which NUTS and SVI use;
+- Jacobian of `residuals` in forward mode, which Levenberg-Marquardt uses;
+- Hessian times a vector of `log_density`, forward over reverse mode through the whole solve.
+
+Each is compared with central differences of fourth order of what it is the derivative of, relative to its largest entry
+in size: at most 1e-6 is asked for, in float64. Adaptive solvers change their steps with the parameters, and derivatives
+hold the steps fixed, so that the two differ by as much as the solver errs: models without space are checked with steps
+of a fixed length, where there is no such error, and the last column has the gradient with the solver's own steps.
+"""
+
+import sys
+from dataclasses import replace
+from functools import partial
+from unittest import mock
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+import twinjax.calibration.problem as problem_module
+from twinjax.app import model_of, settings_of
+from twinjax.calibration import InverseProblem, course_problem, longitudinal_problem, single_scan_problem
+from twinjax.core.config import choices, conf_dir, instantiate
+from twinjax.model import UntimedFisherKPP
+from twinjax.patient import PatientData, VirtualCourse
+from twinjax.patient.virtual_organ import VirtualOrgan
+from twinjax.simulation import simulate
+
+LARGEST_ERROR = 1e-6
+# Coarser than any fit, so that one core does a model in a minute.
+COARSE_MM, VISITS = 4.0, 3
+# Patients whose own is scanned and processed, or needs the templates of a whole brain.
+INSTEAD = {"glioblastoma": "virtual_glioblastoma_maps", "glioblastoma_single_scan": "virtual_glioblastoma_maps"}
+# A glioma with a necrotic core is grown by the imaging pipeline's own patient; its model is fitted to the same scans.
+INSTEAD["glioblastoma_necrotic"] = "virtual_glioblastoma_maps"
+STEP = 1e-3
+FIXED = partial(simulate, stepsize_controller=diffrax.ConstantStepSize())
+
+
+def problem_of(name: str) -> InverseProblem:
+    """The inverse problem of a model of conf/model and its virtual patient, small."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        patient = [f"patient={INSTEAD[name]}"] if name in INSTEAD else []
+        job = ["+job=single_scan"] if name == "glioblastoma_single_scan" else [f"model={name}"]
+        config = compose("config", [*job, *patient])
+    settings = settings_of(config)
+    prior, solver = (instantiate(config[part], where=part) for part in ("prior", "solver"))
+    described = instantiate(config.patient, where="patient")
+    if isinstance(described, VirtualCourse):
+        past = described.generate()
+        past = past.until(settings.last_calibrated_day(past.days.tolist()))
+        return course_problem(past, model_of(config, None), prior, solver=solver)
+    assert isinstance(described, VirtualOrgan)
+    edge = max(COARSE_MM, *described.model.domain.spacing)
+    coarse = described.model.on(described.model.domain.resampled(edge))
+    scans = replace(described, model=coarse, visit_days=described.visit_days[:VISITS], scan_voxel_mm=(edge,) * 3)
+    made = scans.generate()
+    model = model_of(config, made.brain_mask)
+    model = model.on(model.domain.resampled(edge))
+    options = {"correlation_length_mm": settings.correlation_length_mm, "solver": solver, "max_step": settings.max_step}
+    if isinstance(model, UntimedFisherKPP):
+        first = PatientData.from_visits("one scan", made.visits[:1], brain_mask=made.brain_mask)
+        return single_scan_problem(first, model, prior, **options)
+    return longitudinal_problem(made, model, prior, margin_mm=settings.margin_mm, **options)
+
+
+def differences(function, z, direction) -> np.ndarray:
+    """The derivative along `direction` by central differences of fourth order."""
+    near, far = ((function(z + s * direction) - function(z - s * direction)) / (2 * s) for s in (STEP, 2 * STEP))
+    return np.asarray((4 * near - far) / 3)
+
+
+def error(found, expected) -> float:
+    found, expected = np.asarray(found), np.asarray(expected)
+    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+
+
+def check(problem: InverseProblem, *, hessian: bool = True) -> dict[str, float]:
+    """Name of a derivative to its largest error, relative to its largest entry."""
+    n = problem.dimension
+    rng = np.random.default_rng(0)
+    z, axes = jnp.asarray(0.3 * rng.normal(size=n)), jnp.eye(n)
+    direction = jnp.asarray(rng.normal(size=n) / np.sqrt(n))
+    density = eqx.filter_jit(lambda problem, z: problem.log_density(z))
+    residuals = eqx.filter_jit(lambda problem, z: problem.residuals(z))
+    gradient = eqx.filter_jit(lambda problem, z: jax.grad(problem.log_density)(z))
+    slope = gradient(problem, z)
+    found = {"gradient": error(slope, [differences(partial(density, problem), z, axis) for axis in axes])}
+
+    @eqx.filter_jit
+    def jacobian(problem, z):
+        return jax.vmap(lambda v: jax.jvp(partial(problem.residuals, adjoint=diffrax.ForwardMode()), (z,), (v,))[1])(
+            axes
+        )
+
+    numerical = [differences(partial(residuals, problem), z, axis) for axis in axes]
+    found["Jacobian"] = error(jacobian(problem, z), numerical)
+    if hessian:
+
+        @eqx.filter_jit
+        def product(problem, z, v):
+            slope = jax.grad(partial(problem.log_density, adjoint=diffrax.DirectAdjoint()))
+            return jax.jvp(slope, (z,), (v,))[1]
+
+        found["Hessian-vector"] = error(
+            product(problem, z, direction), differences(partial(gradient, problem), z, direction)
+        )
+    return found
+
+
+def check_model(name: str) -> dict[str, float]:
+    """`check` of a model of conf/model; without space with fixed steps, and the gradient with adaptive ones too."""
+    problem = problem_of(name)
+    if problem.box is not None or hasattr(problem.whole.model, "domain"):
+        return check(problem)
+    with mock.patch.object(problem_module, "simulate", FIXED):
+        found = check(problem)
+    z = jnp.asarray(0.3 * np.random.default_rng(0).normal(size=problem.dimension))
+    adaptive = eqx.filter_jit(lambda problem, z: problem.log_density(z))
+    expected = [differences(partial(adaptive, problem), z, axis) for axis in jnp.eye(problem.dimension)]
+    own = eqx.filter_jit(lambda problem, z: jax.grad(problem.log_density)(z))(problem, z)
+    return found | {"gradient, adaptive steps": error(own, expected)}
+
+
+def main(names: list[str]) -> None:
+    jax.config.update("jax_enable_x64", True)
+    columns = ("gradient", "Jacobian", "Hessian-vector", "gradient, adaptive steps")
+    print("| model | observations | parameters | " + " | ".join(columns) + " | within 1e-6 |")
+    print("| --- " * (4 + len(columns)) + "|")
+    for name in names or choices("model"):
+        problem = problem_of(name)
+        found = check_model(name)
+        kinds = sorted({type(one).__name__.removesuffix("Observation") for one in problem.tumor.observation.values()})
+        cells = [f"{found[column]:.1e}" if column in found else "" for column in columns]
+        good = all(value <= LARGEST_ERROR for column, value in found.items() if column != columns[3])
+        row = [name, ", ".join(kinds), str(problem.dimension), *cells, "yes" if good else "NO"]
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,242 @@
+"""Which growth law and which treatment term do data prefer? Leave-one-out, WAIC and stacking.
+
+    python experiments/calibration/model_choice.py synthetic
+    TWINJAX_DATA=<folder> python experiments/calibration/model_choice.py xenografts lesions
+
+Every series is fitted by itself under each candidate (importance sampling from the Laplace approximation, noise raised
+to the residuals) and compared by `twinjax.calibration.compare_models`. Prints one row a candidate and writes
+`<output>/<set>.csv`, one line a series and candidate, and `<output>/<set>.png`.
+
+- `synthetic`: 36 series of volumes whose law is known, exponential, logistic and Gompertz in turn; and 20 patients
+  under chemoradiation and durvalumab, half of whom the durvalumab does nothing for, fitted with and without that term.
+- `xenografts`: untreated patient-derived tumours of the pancreas and the lung (Gao et al. 2015), eight or more volumes.
+- `lesions`: diameters of lung lesions on trial drugs (six or more readings, the first `LESIONS` of them): growth alone,
+  growth and a drug whose effect fades (Claret), and shrinking and growing parts (Stein).
+
+The first reading scales the start of every candidate and is among the data too, for all alike.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lung_cohort.cohort import read_lesions
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from twinjax.calibration import ImportanceSampler, LevenbergMarquardt, ModelComparison, Prior, compare_models
+from twinjax.calibration import course_problem as problem_of
+from twinjax.core.config import load_named
+from twinjax.core.errors import InputError
+from twinjax.model import ClaretInhibition, SteinRegression, VolumeModel
+from twinjax.patient import ClinicalCourse, VirtualCourse
+from twinjax.report.model_choice import model_choice_figure
+
+CALIBRATOR = ImportanceSampler(proposals=400, draws=1000, progress=False, mode=LevenbergMarquardt())
+START = {"distribution": ("lognormal", 1.0, 0.12), "where": "initial.ratio"}
+# Xenografts double in one to four weeks and end at some mL: wide priors about that, our own choice.
+RATE = {"distribution": ("lognormal", 0.05, 0.8), "where": "model.proliferation_rate"}
+CAPACITY = {"distribution": ("lognormal", 3000.0, 1.0), "where": "model.carrying_capacity_mm3"}
+EXPONENTIAL = Prior({"proliferation_rate": RATE, "initial_size": START})
+BOUNDED = Prior({"proliferation_rate": RATE, "carrying_capacity": CAPACITY, "initial_size": START})
+# The exponential law is the logistic one without a bound.
+LAWS = {
+    "exponential": (VolumeModel(growth="logistic", carrying_capacity_mm3=1e15), EXPONENTIAL),
+    "logistic": (VolumeModel(growth="logistic"), BOUNDED),
+    "gompertz": (VolumeModel(growth="gompertz"), BOUNDED),
+}
+DIAMETER = {"distribution": ("lognormal", 1.0, 0.08), "where": "initial.ratio"}
+GROWTH_ALONE = Prior(
+    {
+        # A rate of either sign: a lesion may shrink for good.
+        "growth_rate": {"distribution": ("normal", 0.0, 0.004), "where": "model.growth_rate"},
+        "initial_size": DIAMETER,
+    }
+)
+
+
+def drug_free(name: str) -> Prior:
+    """The prior of a name of conf/prior; `course_problem` leaves out what a patient does not have."""
+    return load_named("prior", name)
+
+
+TERMS = {
+    "growth alone": (ClaretInhibition(drug_kill_rate=0.0), GROWTH_ALONE),
+    "fading drug (Claret)": (ClaretInhibition(), drug_free("claret")),
+    "two parts (Stein)": (SteinRegression(), drug_free("stein")),
+}
+LESIONS, FEWEST, SERIES, PATIENTS = 20, 8, 36, 20
+SYNTHETIC_DAYS, SYNTHETIC_NOISE = np.arange(0.0, 64.0, 4.0), 0.08
+
+
+def compared(course: ClinicalCourse, candidates, seed: int) -> tuple[ModelComparison, dict[str, bool]]:
+    """The comparison, and whether each fit converged."""
+    posteriors = {
+        name: CALIBRATOR.fit(problem_of(course, model, prior), key=jax.random.key(seed))
+        for name, (model, prior) in candidates.items()
+    }
+    return compare_models(posteriors), {name: p.diagnostics["converged"] for name, p in posteriors.items()}
+
+
+def synthetic_series(number: int) -> tuple[str, ClinicalCourse]:
+    """A law, and volumes that it made; rate, capacity and start differ from series to series."""
+    rng = np.random.default_rng(number)
+    law = list(LAWS)[number % len(LAWS)]
+    rates = {"exponential": 0.05, "logistic": 0.10, "gompertz": 0.05}
+    model = VolumeModel(
+        growth="logistic" if law == "exponential" else law,
+        proliferation_rate=rates[law] * np.exp(0.2 * rng.normal()),
+        carrying_capacity_mm3=1e15 if law == "exponential" else 2500.0 * np.exp(0.3 * rng.normal()),
+    )
+    schedule, noise = {"volume_mm3": SYNTHETIC_DAYS.tolist()}, {"volume_mm3": SYNTHETIC_NOISE}
+    return law, VirtualCourse(f"series_{number}", model, 200.0, schedule, noise, seed=number).generate()
+
+
+def treated_series(number: int) -> tuple[str, ClinicalCourse]:
+    """The virtual lung patient, whom checkpoint blockade helps or does not."""
+    described = load_named("patient", "virtual_lung_volume")
+    helped = number % 2 == 0
+    rng = np.random.default_rng(number)
+    model = VolumeModel(
+        proliferation_rate=0.0021 * np.exp(0.2 * rng.normal()),
+        checkpoint_kill_rate=0.007 * np.exp(0.3 * rng.normal()) if helped else 0.0,
+    )
+    course = VirtualCourse(
+        f"patient_{number}",
+        model,
+        described.size,
+        described.schedule,
+        described.noise,
+        described.regimen,
+        seed=number,
+        truth=described.truth,
+    ).generate()
+    return "with checkpoint term" if helped else "without", course
+
+
+def treatment_terms():
+    with_term: Prior = load_named("prior", "lung_volume")
+    kept = {
+        p.name: {"distribution": p.distribution, "where": p.where, "unit": p.unit}
+        for p in with_term.parameters
+        if p.name != "checkpoint_kill_rate"
+    }
+    return {"with checkpoint term": (VolumeModel(), with_term), "without": (VolumeModel(), Prior(kept))}
+
+
+def xenografts(folder: Path) -> list[tuple[str, ClinicalCourse]]:
+    """Untreated curves with `FEWEST` volumes or more, from the first positive one on."""
+    courses = []
+    for organ in ("pancreas", "lung"):
+        path = folder / organ / "xenograft_volumes.csv"
+        if not path.is_file():
+            raise InputError(f"{path} is not there: TWINJAX_DATA must name the folder with {organ}/{path.name}")
+        found = defaultdict(list)
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["arm"] == "untreated" and float(row["volume_mm3"]) > 0:
+                    found[row["tumor_model"], row["animal_id"]].append((float(row["day"]), float(row["volume_mm3"])))
+        for (tumor, animal), values in sorted(found.items()):
+            days, volumes = np.array(sorted(values)).T
+            days, first = np.unique(days, return_index=True)
+            if days.size >= FEWEST:
+                measured = {"volume_mm3": (days - days[0], volumes[first])}
+                courses.append((organ, ClinicalCourse(f"{organ}_{tumor}_{animal}", measured)))
+    return courses
+
+
+def lesions(folder: Path) -> list[tuple[str, ClinicalCourse]]:
+    """Lesions as sums of diameters of one; those read as 0 mm at the start have no curve."""
+    found = []
+    for course in read_lesions(folder / "lung" / "lesion_series.csv"):
+        days, diameters = course.measurements["diameter_mm"]
+        if diameters[0] > 0:
+            found.append(("", ClinicalCourse(course.patient_id, {"sum_of_diameters_mm": (days, diameters)})))
+    return found[:LESIONS]
+
+
+def run(name: str, series, candidates, folder: Path) -> None:
+    """Compare every series, print what wins how often, write the rows and the figure."""
+    rows = []
+    for number, (truth, course) in enumerate(tqdm(series, desc=name)):
+        comparison, converged = compared(course, candidates, number)
+        for row in comparison.rows():
+            best = row["model"] == comparison.best
+            rows.append({"series": course.patient_id, "group": truth, "converged": converged[row["model"]], **row})
+            rows[-1]["best"] = best
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    summary(name, rows, list(candidates))
+    # Of the last series, as an example; and of all together.
+    model_choice_figure(comparison).savefig(folder / f"{name}_last_series.png", dpi=110)
+    figure(rows, list(candidates)).savefig(folder / f"{name}.png", dpi=110)
+
+
+def summary(name: str, rows: list[dict], candidates: list[str]) -> None:
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    print(f"\n{name}: best by leave-one-out, of the series of each group")
+    print("| group | series | " + " | ".join(candidates) + " |\n|" + " --- |" * (2 + len(candidates)))
+    for group in groups:
+        mine = [row for row in rows if row["group"] == group]
+        wins = [sum(row["best"] for row in mine if row["model"] == one) for one in candidates]
+        print(f"| {group or 'all'} | {sum(wins)} | " + " | ".join(map(str, wins)) + " |")
+    print("\n| candidate | elpd, summed | mean stacking weight | series with Pareto k >= 0.7 | not converged |")
+    print("|" + " --- |" * 5)
+    for one in candidates:
+        mine = [row for row in rows if row["model"] == one]
+        doubtful = sum(row["worst_pareto_k"] >= 0.7 for row in mine)
+        lost = sum(not row["converged"] for row in mine)
+        total, weight = sum(row["elpd_loo"] for row in mine), np.mean([row["weight"] for row in mine])
+        print(f"| {one} | {total:.1f} | {weight:.2f} | {doubtful} of {len(mine)} | {lost} |", flush=True)
+
+
+def figure(rows: list[dict], candidates: list[str]) -> Figure:
+    """Stacking weights of every series, grouped."""
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    shown = Figure(figsize=(7.5, 1.2 + 1.3 * len(groups)), layout="constrained")
+    colors = ("#0072b2", "#d55e00", "#009e73")
+    for panel, group in zip(np.ravel(shown.subplots(len(groups), 1, squeeze=False)), groups, strict=True):
+        names = list(dict.fromkeys(row["series"] for row in rows if row["group"] == group))
+        bottom = np.zeros(len(names))
+        for color, one, hatch in zip(colors, candidates, ("", "//", ".."), strict=False):
+            weight = {row["series"]: row["weight"] for row in rows if row["model"] == one}
+            height = np.array([weight[series] for series in names])
+            panel.bar(range(len(names)), height, bottom=bottom, color=color, hatch=hatch, edgecolor="white", label=one)
+            bottom += height
+        panel.set(ylabel="stacking weight", title=group or "all series", xticks=[], ylim=(0, 1))
+    handles, labels = panel.get_legend_handles_labels()
+    shown.legend(handles, labels, loc="outside lower center", ncols=len(candidates))
+    return shown
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", choices=["synthetic", "xenografts", "lesions"])
+    parser.add_argument("--output", type=Path, default=Path("outputs/model_choice"))
+    chosen = parser.parse_args(arguments)
+    jax.config.update("jax_enable_x64", True)
+    data = Path(os.environ.get("TWINJAX_DATA", ""))
+    for name in chosen.sets:
+        if name == "synthetic":
+            run("growth_laws_synthetic", [synthetic_series(n) for n in range(SERIES)], LAWS, chosen.output)
+            patients = [treated_series(n) for n in range(PATIENTS)]
+            run("treatment_terms_synthetic", patients, treatment_terms(), chosen.output)
+        elif name == "xenografts":
+            run("xenografts", xenografts(data), LAWS, chosen.output)
+        else:
+            run("lesions", lesions(data), TERMS, chosen.output)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
