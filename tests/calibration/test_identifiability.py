@@ -100,39 +100,38 @@ def test_what_the_data_do_not_bound_stays_open(linear):
     assert "The data alone do not bound background on either side: its profile likelihood stays open." in found.warnings
 
 
-def test_the_place_of_a_front_tells_the_product_of_diffusivity_and_proliferation():
-    """One scan of a front on a known day: its speed is 2 sqrt(D rho), and neither part is known by itself."""
-    observation = SegmentationObservation(line.DOMAIN, 0.3, noise_std=0.05, correlation_length_mm=1.0)
-    model = FisherKPP(line.DOMAIN, diffusivity=0.3, proliferation_rate=0.2)
-    # A step of tumour at the end of the line: no curve of an earlier front tells the width.
-    start = DensityField(jnp.where(jnp.arange(line.N) < 5, 0.9, 0.0))
+def test_the_place_of_a_front_tells_a_product_of_diffusivity_and_proliferation():
+    """One mask of a tumour that grew from a seed for a known time: its reach is known, and neither part of the speed.
+
+    The speed is 2 sqrt(D rho), a product with equal powers; the time in which the seed becomes a front gives the
+    proliferation rate more than its half.
+    """
+    observation = SegmentationObservation(line.DOMAIN, 0.3, noise_std=0.3, correlation_length_mm=1.0)
+    model, start = FisherKPP(line.DOMAIN), DensityField(0.5 * jnp.exp(-(jnp.arange(line.N) ** 2) / 8))
     prior = Prior(
         {
             "diffusivity": {"distribution": ("lognormal", 0.3, 0.5), "where": "model.diffusivity"},
             "proliferation_rate": {"distribution": ("lognormal", 0.2, 0.5), "where": "model.proliferation_rate"},
         }
     )
-    blank = Datum(60.0, "mask", np.zeros(line.N), np.arange(line.N))
-    problem = InverseProblem(model, Regimen(), start, {"mask": observation}, [blank], prior, max_step=5.0)
-    (seen,), _ = problem.predictions(jnp.zeros(2))
-    # A mask says no more than inside or outside.
+
+    def problem(mask):
+        data = [Datum(60.0, "mask", mask, np.arange(line.N))]
+        return InverseProblem(model, Regimen(), start, {"mask": observation}, data, prior, max_step=5.0)
+
+    (seen,), _ = problem(np.zeros(line.N)).predictions(jnp.zeros(2))
     mask = (np.asarray(seen.loc) > 0.5).astype(float)
-    problem = InverseProblem(
-        model,
-        Regimen(),
-        start,
-        {"mask": observation},
-        [Datum(60.0, "mask", mask, np.arange(line.N))],
-        prior,
-        max_step=5.0,
-    )
-    found = identify(LevenbergMarquardt(draws=2000).fit(problem, key=KEY))
-    assert [found.verdict(name) for name in found.names] == ["only in combination"] * 2
-    assert found.directions[0].name in (
-        "diffusivity × proliferation rate",
-        "proliferation rate × diffusivity",
-    )
-    assert any("are not known one by one: the data know" in warning for warning in found.warnings)
+    found = identify(LevenbergMarquardt(draws=2000, estimate_noise=False).fit(problem(mask), key=KEY))
+    assert found.verdict("diffusivity") == "only in combination"
+    assert min(found.with_others.values()) > 0.98 > 0.5 > found.contraction["diffusivity"]
+    combination = found.directions[0]
+    assert combination.name.startswith("proliferation rate × diffusivity")
+    assert 0.4 < combination.weights[0] / combination.weights[1] < 1.0
+    assert found.directions[1].remaining > 0.9
+    assert found.warnings == [
+        f"Diffusivity is not known by itself: the data know {combination.name}, and the prior the rest."
+    ]
+    assert found.correlation[0, 1] < -0.8
 
 
 def made(information, z=None) -> Identifiability:

@@ -18,12 +18,15 @@ from twinjax.calibration import (
     Prior,
     assimilate,
     course_problem,
+    longitudinal_problem,
 )
 from twinjax.calibration.pointwise import datum_log_likelihoods
 from twinjax.calibration.sequential import _added, _log_ratio
+from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.model import VolumeModel
 from twinjax.patient import VirtualCourse
+from twinjax.solver import StrangSplitting
 from twinjax.treatment import Chemotherapy, Regimen
 
 KEY = jax.random.key(5)
@@ -156,6 +159,49 @@ def test_a_chain_is_fitted_anew_from_the_new_mode(batch):
     found = assimilate(batch[45.0], course(90.0), sampler, key=KEY, effective=1e6)
     assert found.diagnostics["method"] == "NUTS" and found.diagnostics["r_hat"] is not None
     assert_equal(found, batch[90.0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", ["low_grade_glioma", "claret", "prostate_androgen_deprivation", "pancreas", "lung_volume"]
+)
+def test_a_cancer_without_space_in_sequence(model):
+    """The virtual patients of conf/patient, two visits after the other, under the priors of conf/prior."""
+    patient, prior = load_named("patient", f"virtual_{model}").generate(), load_named("prior", model)
+    days = patient.days[: min(len(patient.days), 10)]
+
+    def problem(day):
+        return course_problem(patient.until(day), load_named("model", model), prior)
+
+    calibrator = replace(EXACT, proposals=800)
+    posterior = calibrator.fit(problem(days[-3]), key=KEY)
+    for day in days[-2:]:
+        posterior = assimilate(posterior, problem(day), calibrator, key=jax.random.key(int(day)))
+    whole = calibrator.fit(problem(days[-1]), key=jax.random.key(1))
+    if whole.diagnostics["converged"] and posterior.diagnostics["converged"]:
+        assert_equal(posterior, whole)
+    # What is not to be trusted says so on both ways.
+    assert whole.diagnostics["converged"] == posterior.diagnostics["converged"]
+
+
+@pytest.mark.slow
+def test_scans_of_a_breast_in_sequence():
+    """A spatial patient on a grid of 4 mm: old scans are read on a wider box beside the new one."""
+    described = load_named("patient", "virtual_triple_negative_breast")
+    coarse = described.model.on(described.model.domain.resampled(4.0))
+    patient = replace(described, model=coarse, visit_days=(0, 21, 42, 63), scan_voxel_mm=(4.0, 4.0, 4.0)).generate()
+    template = load_named("model", "triple_negative_breast", domain=patient.brain_mask)
+    model, prior = template.on(template.domain.resampled(4.0)), load_named("prior", "triple_negative_breast")
+
+    def problem(day):
+        return longitudinal_problem(patient.until(day), model, prior, solver=StrangSplitting(), max_step=3.5)
+
+    calibrator = ImportanceSampler(proposals=300, draws=600, progress=False)
+    posterior = calibrator.fit(problem(42), key=KEY)
+    found = assimilate(posterior, problem(63), calibrator, key=jax.random.key(1))
+    whole = calibrator.fit(problem(63), key=jax.random.key(2))
+    assert found.names == whole.names and "paclitaxel_sensitivity" in found.names
+    assert_equal(found, whole)
 
 
 def wrong_prior():

@@ -46,6 +46,12 @@ def test_what_needs_scans_over_time_is_refused_elsewhere():
         )
 
 
+@pytest.mark.parametrize("key", ["calibration.profile", "forecast.mass_effect"])
+def test_switches_are_true_or_false(key):
+    with pytest.raises(InputError, match=f"{key} must be true or false, got 3"):
+        JobSettings(**{key.partition(".")[2]: 3})
+
+
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")

@@ -18,6 +18,8 @@ log = logging.getLogger("twinjax")
 
 # Above this variance of a datum's log likelihood WAIC cannot be trusted (Vehtari et al. 2017, Stat Comput 27:1413).
 LARGEST_WAIC_VARIANCE = 0.4
+# Smaller differences say nothing, and their standard errors are too small (Sivula et al. 2020, arXiv 2008.10296).
+SMALL_DIFFERENCE = 4.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ class ModelComparison:
                 )
             if score.waic_unreliable:
                 found.append(f"{score.model}: WAIC is NOT to be trusted for {', '.join(score.waic_unreliable)}")
-        if len(self.scores) > 1 and self.scores[1].difference < 2 * self.scores[1].difference_se:
+        best, second = self.scores[:2]
+        if second.difference < max(SMALL_DIFFERENCE, 2 * second.difference_se):
             found.append(
-                f"{self.scores[0].model} and {self.scores[1].model} cannot be told apart: they differ by "
-                f"{self.scores[1].difference:.1f} with a standard error of {self.scores[1].difference_se:.1f}"
+                f"{best.model} and {second.model} cannot be told apart: they differ by {second.difference:.1f} with a "
+                f"standard error of {second.difference_se:.1f}"
             )
         return found
 

@@ -58,9 +58,9 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
     """Fix a parameter along a path to either side, and fit all others to the data alone at each point of it.
 
     The prior counts for nothing here, but that the parameter is moved within three of its deviations, and the others
-    within six (Raue et al. 2009, Bioinformatics 25:1923). A profile that does not reach the threshold on a side says that the data alone do not bound
-    the parameter there. Fits start from the last point of the path, by the trust-region method of scipy, which is
-    Levenberg-Marquardt with bounds. Noise levels are those of the posterior.
+    within six (Raue et al. 2009, Bioinformatics 25:1923). A profile that does not reach the threshold on a side says
+    that the data alone do not bound the parameter there. Fits start from the last point of the path, by the
+    trust-region method of scipy, which is Levenberg-Marquardt with bounds. Noise levels are those of the posterior.
 
     Raises `InputError` for a name that is not calibrated, or a posterior without its problem.
     """
