@@ -42,6 +42,8 @@ from twinjax.patient import ClinicalCourse, VirtualCourse
 from twinjax.report.model_choice import model_choice_figure
 from twinjax.treatment import Chemotherapy, Regimen
 
+# Before the models below, whose parameters would be of single precision.
+jax.config.update("jax_enable_x64", True)
 CALIBRATOR = ImportanceSampler(proposals=400, draws=1000, progress=False, mode=LevenbergMarquardt())
 START = {"distribution": ("lognormal", 1.0, 0.12), "where": "initial.ratio"}
 # Xenografts double in one to four weeks and end at some mL: wide priors about that, our own choice.
@@ -217,7 +219,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("sets", nargs="+", choices=["synthetic", "xenografts", "lesions"])
     parser.add_argument("--output", type=Path, default=Path("outputs/model_choice"))
     chosen = parser.parse_args(arguments)
-    jax.config.update("jax_enable_x64", True)
     # The table counts what every series would warn of.
     logging.getLogger("twinjax").setLevel(logging.ERROR)
     data = Path(os.environ.get("TWINJAX_DATA", ""))
