@@ -7,6 +7,7 @@ from itertools import pairwise
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
@@ -50,7 +51,8 @@ class Profile:
             if low < self.threshold <= high:
                 # The misfit is near a parabola: its root is near a line.
                 share = (np.sqrt(self.threshold) - np.sqrt(low)) / (np.sqrt(high) - np.sqrt(low))
-                return float(self.values[inner] + share * (self.values[outer] - self.values[inner]))
+                z = self.z[inner] + share * (self.z[outer] - self.z[inner])
+                return float(PchipInterpolator(self.z, self.values)(z))
         return None
 
 

@@ -43,7 +43,7 @@ def profile_figure(found: Identifiability) -> Figure:
     for profile, panel in zip(profiles, panels, strict=False):
         panel.plot(profile.values, profile.misfit, "o-", color=COLORS["blue"], markersize=3.5, linewidth=1.4)
         panel.axhline(profile.threshold, color=COLORS["vermillion"], linestyle="--", linewidth=1.2)
-        panel.set(title=quantity_label(profile.name)[0], xlabel=profile.unit, ylim=(0, 2 * profile.threshold))
+        panel.set(title=quantity_label(profile.name)[0], xlabel=_shown(profile.unit), ylim=(0, 2 * profile.threshold))
         if (profile.values > 0).all() and profile.values.max() > 20 * profile.values.min():
             panel.set_xscale("log")
         else:
@@ -65,7 +65,7 @@ def _parameter_table(found: Identifiability) -> Table:
         if found.profiles:
             profile = found.profiles[name]
             lower, upper = ("open" if end is None else f"{end:.3g}" for end in profile.interval)
-            row.append(with_unit(f"{lower} to {upper}", profile.unit))
+            row.append(with_unit(f"{lower} to {upper}", _shown(profile.unit)))
         rows.append(row)
     return Table(columns, rows, "What the data say about each parameter.")
 
@@ -86,6 +86,11 @@ def _combination_table(found: Identifiability) -> Table:
 
 def _percent(share: float) -> str:
     return f"{100 * np.clip(share, 0.0, 1.0):.0f}\u00a0%"
+
+
+def _shown(unit: str) -> str:
+    """A ratio has the unit 1, which is no word for a reader."""
+    return "" if unit == "1" else unit
 
 
 def _words(name: str) -> str:
