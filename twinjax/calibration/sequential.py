@@ -23,6 +23,8 @@ log = logging.getLogger("twinjax")
 
 # Noise levels that differ by less are the same.
 SAME_NOISE = 1e-6
+# Of draws that cannot be solved with the new data: more says that the old posterior is not where the new one is.
+MOST_FAILURES = 0.1
 REWEIGHTED = "reweighted draws of "
 
 
@@ -48,7 +50,8 @@ def assimilate(
     data read differently beside the new (the densest ADC of a patient), it is that of all data, new over old.
     Parameters that appear with the new visit, as of a drug that was given since, are drawn from their prior.
 
-    Reweighting keeps what was wrong with the old draws (a Laplace approximation, say); a fit forgets it.
+    Reweighting keeps what was wrong with the old draws (a Laplace approximation, say); a fit forgets it. Neither looks
+    for a mode elsewhere, unless the Levenberg-Marquardt of `calibrator` has several `starts`.
 
     **Arguments:** `posterior` on the grid that it was fitted on, and with its problem; `effective`, draws that are
     enough; `solves`, draws that are weighted at most.
@@ -75,7 +78,7 @@ def assimilate(
     # Of the draws that the old posterior had: they may be correlated, or few that were resampled often.
     kept = np.sum(shares**2) / np.sum(weights**2)
     found = float(min(1 / np.sum(weights**2), kept * _effective(posterior)))
-    refusals = _refusals(posterior, mode, found, effective, pareto_k)
+    refusals = _refusals(posterior, mode, found, effective, pareto_k, failures / len(z))
     new_days = sorted({datum.day for datum in problem.data} - {datum.day for datum in old.data})
     record: dict[str, Any] = {
         "by": "fit from the old mode" if refusals else "reweighting",
@@ -209,13 +212,17 @@ def _equal(one: Datum, other: Datum | None) -> bool:
     return other is not None and bool(eqx.tree_equal(one, other, rtol=1e-9))
 
 
-def _refusals(posterior: Posterior, mode: Mode, found: float, wanted: float, pareto_k: float) -> list[str]:
+def _refusals(
+    posterior: Posterior, mode: Mode, found: float, wanted: float, pareto_k: float, failed: float
+) -> list[str]:
     """Why the draws cannot be reweighted, in plain words; empty where they can."""
     reasons = []
     if not posterior.diagnostics["converged"]:
         reasons.append("the earlier posterior had not converged")
     if not mode.converged:
         reasons.append("the new mode was not found")
+    if failed > MOST_FAILURES:
+        reasons.append(f"{100 * failed:.0f} % of the old draws cannot be solved until the new visit")
     if not pareto_k < LARGEST_PARETO_K:
         reasons.append(f"the weights of the old draws are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
     if not found >= wanted:
