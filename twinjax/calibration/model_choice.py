@@ -194,7 +194,7 @@ def _log_likelihoods(posterior: Posterior, solves: int) -> np.ndarray:
     assert posterior.problem is not None
     distinct, copies = np.unique(posterior.draws(min(solves, posterior.z[..., 0].size)), axis=0, return_inverse=True)
     values = datum_log_likelihoods(posterior.problem, distinct)[copies.ravel()]
-    solved = np.isfinite(values).all(axis=1)
+    solved = np.asarray(np.isfinite(values).all(axis=1))
     if not solved.mean() > 0.9:
-        raise InputError(f"{np.sum(~solved)} of {len(solved)} draws cannot be solved; the posterior is not usable")
+        raise InputError(f"{np.sum(~solved)} of {solved.size} draws cannot be solved; the posterior is not usable")
     return values[solved]

@@ -135,7 +135,8 @@ def _fit(expansion: Expansion, z: np.ndarray, fixed: list[int]) -> tuple[np.ndar
         lambda part: expansion(whole(part))[0],
         # Strictly inside the bounds, as scipy asks.
         np.clip(z[free], -FARTHEST_OTHERS + 1e-6, FARTHEST_OTHERS - 1e-6),
-        jac=lambda part: expansion(whole(part))[1][:, free],
+        # scipy's stub knows the names of its own differences only.
+        jac=lambda part: expansion(whole(part))[1][:, free],  # pyright: ignore[reportArgumentType]
         bounds=(-FARTHEST_OTHERS, FARTHEST_OTHERS),
         xtol=1e-4,
         ftol=1e-6,

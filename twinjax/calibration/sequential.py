@@ -118,8 +118,8 @@ def _continued(posterior: Posterior, problem: InverseProblem) -> InverseProblem:
     there = {parameter.name: parameter for parameter in problem.prior.parameters}
     points = jnp.array([-2.0, 0.0, 2.0])
     for parameter in old.prior.parameters:
-        same = [np.asarray(p.from_standard_normal(points)) for p in (parameter, there[parameter.name])]
-        if not np.allclose(*same):
+        one, other = (np.asarray(p.from_standard_normal(points)) for p in (parameter, there[parameter.name]))
+        if not np.allclose(one, other):
             raise InputError(f"the prior of {parameter.name} is not the one that the posterior was fitted with")
     if [leaf.shape for leaf in _start(old)] != [leaf.shape for leaf in _start(problem)]:
         raise InputError("the problem is on another grid than the posterior; assimilate before `Posterior.attach`")
