@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import line
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from twinjax.calibration import (
     Datum,
@@ -20,6 +21,7 @@ from twinjax.calibration import (
     course_problem,
     longitudinal_problem,
 )
+from twinjax.calibration.importance import _log_densities
 from twinjax.calibration.pointwise import datum_log_likelihoods
 from twinjax.calibration.sequential import _added, _log_ratio
 from twinjax.core.config import load_named
@@ -128,11 +130,13 @@ def on_line(days, **options):
 
 
 @pytest.mark.parametrize(
-    "days", [(30.0, 45.0), pytest.param((15.0, 30.0, 45.0), marks=pytest.mark.slow)], ids=["two scans", "three scans"]
+    ("days", "estimate_noise"),
+    [((30.0, 45.0), False), pytest.param((15.0, 30.0, 45.0), True, marks=pytest.mark.slow)],
+    ids=["two scans", "three scans, noise estimated"],
 )
-def test_scans_in_sequence_give_the_batch_posterior(days):
-    """The Fisher-KPP equation on a line, by the Laplace approximation, with the noise estimated from residuals."""
-    calibrator = LevenbergMarquardt(draws=1000)
+def test_scans_in_sequence_give_the_batch_posterior(days, estimate_noise):
+    """The Fisher-KPP equation on a line, by the Laplace approximation."""
+    calibrator = LevenbergMarquardt(draws=1000, estimate_noise=estimate_noise)
     posterior = calibrator.fit(on_line(days[0]), key=KEY)
     for day in days[1:]:
         posterior = assimilate(
@@ -143,14 +147,18 @@ def test_scans_in_sequence_give_the_batch_posterior(days):
 
 
 def test_a_raised_noise_level_weighs_all_data_anew(batch):
-    """Then all data count, not the new ones alone; the prior, which is the same, cancels."""
-    old, z = batch[45.0].problem, flat(batch[45.0])[:5]
-    new = course(60.0)
+    """Then all data count, not the new ones alone; the prior of what both know, which is the same, cancels."""
+    old, new = batch[45.0].problem, batch[90.0].problem
+    z_new = flat(batch[90.0])[:20]
+    z_old = z_new[:, [0, 2]]
     raised = eqx.tree_at(lambda p: p.tumor.observation["volume_mm3"].noise_std, new, jnp.asarray(0.2))
-    (latest,) = _added(old, new)
-    np.testing.assert_allclose(_log_ratio(old, new, z, z), datum_log_likelihoods(new, z)[:, latest], rtol=1e-12)
-    expected = [float(raised.log_density(one) - old.log_density(one)) for one in jnp.asarray(z)]
-    np.testing.assert_allclose(_log_ratio(old, raised, z, z), expected, rtol=1e-9)
+    added = _added(old, new)
+    latest = datum_log_likelihoods(new, z_new)[:, added].sum(axis=1)
+    assert len(added) == 3
+    np.testing.assert_allclose(_log_ratio(old, new, z_old, z_new), latest, rtol=1e-12)
+    densities = [np.asarray(_log_densities(p, jnp.asarray(z))) for p, z in ((raised, z_new), (old, z_old))]
+    unseen = norm.logpdf(z_new[:, 1])
+    np.testing.assert_allclose(_log_ratio(old, raised, z_old, z_new), densities[0] - unseen - densities[1], rtol=1e-9)
 
 
 @pytest.mark.slow
