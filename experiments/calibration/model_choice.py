@@ -5,7 +5,8 @@
 
 Every series is fitted by itself under each candidate (importance sampling from the Laplace approximation, noise raised
 to the residuals) and compared by `twinjax.calibration.compare_models`. Prints one row a candidate and writes
-`<output>/<set>.csv`, one line a series and candidate, and `<output>/<set>.png`.
+`<output>/<set>.csv`, one line a series and candidate, and `<output>/<set>.png`; series that are
+in the file are not done again.
 
 - `synthetic`: 36 series of volumes whose law is known, exponential, logistic and Gompertz in turn; and 20 mice on
   four weekly doses of a drug that kills in every other mouse, fitted with and without it.
@@ -133,7 +134,7 @@ def treated_series(number: int) -> tuple[str, ClinicalCourse]:
 def xenografts(folder: Path) -> list[tuple[str, ClinicalCourse]]:
     """Untreated curves with `FEWEST` volumes or more, from the first positive one on."""
     courses = []
-    for organ in ("pancreas", "lung"):
+    for organ in ("lung", "pancreas"):
         path = folder / organ / "xenograft_volumes.csv"
         if not path.is_file():
             raise InputError(f"{path} is not there: TWINJAX_DATA must name the folder with {organ}/{path.name}")
@@ -169,31 +170,29 @@ def exact(model, regimen, state0, times, *, start=0.0, **options) -> Trajectory:
 
 
 def run(name: str, series, candidates, folder: Path, *, treated: bool = False) -> None:
-    """Compare every series, print what wins how often, write the rows and the figure."""
-    with mock.patch.object(problem_module, "simulate", simulate if treated else exact):
-        rows, comparison = compared_all(name, series, candidates)
+    """Compare every series that is not in the file yet; print what wins how often, and draw the figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    path = folder / f"{name}.csv"
+    rows = list(csv.DictReader(path.open())) if path.is_file() else []
+    done = {row["series"] for row in rows}
+    with mock.patch.object(problem_module, "simulate", simulate if treated else exact):
+        for number, (truth, course) in enumerate(tqdm(series, desc=name)):
+            if course.patient_id in done:
+                continue
+            comparison, converged = compared(course, candidates, number)
+            for row in comparison.rows():
+                best = row["model"] == comparison.best
+                known = {"series": course.patient_id, "group": truth, "converged": converged[row["model"]]}
+                rows.append({**known, **row, "best": best})
+            with path.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, rows[0].keys())
+                writer.writeheader()
+                writer.writerows(rows)
+            # The last series, as an example.
+            model_choice_figure(comparison).savefig(folder / f"{name}_last_series.png", dpi=110)
+    rows = list(csv.DictReader(path.open()))
     summary(name, rows, list(candidates))
-    # Of the last series, as an example; and of all together.
-    model_choice_figure(comparison).savefig(folder / f"{name}_last_series.png", dpi=110)
     figure(rows, list(candidates)).savefig(folder / f"{name}.png", dpi=110)
-
-
-def compared_all(name: str, series, candidates) -> tuple[list[dict], ModelComparison]:
-    """One row a series and candidate; and the comparison of the last series."""
-    rows, comparison = [], None
-    for number, (truth, course) in enumerate(tqdm(series, desc=name)):
-        comparison, converged = compared(course, candidates, number)
-        for row in comparison.rows():
-            best = row["model"] == comparison.best
-            rows.append({"series": course.patient_id, "group": truth, "converged": converged[row["model"]], **row})
-            rows[-1]["best"] = best
-    assert comparison is not None
-    return rows, comparison
 
 
 def summary(name: str, rows: list[dict], candidates: list[str]) -> None:
@@ -202,15 +201,15 @@ def summary(name: str, rows: list[dict], candidates: list[str]) -> None:
     print("| group | series | " + " | ".join(candidates) + " |\n|" + " --- |" * (2 + len(candidates)))
     for group in groups:
         mine = [row for row in rows if row["group"] == group]
-        wins = [sum(row["best"] for row in mine if row["model"] == one) for one in candidates]
+        wins = [sum(row["best"] == "True" for row in mine if row["model"] == one) for one in candidates]
         print(f"| {group or 'all'} | {sum(wins)} | " + " | ".join(map(str, wins)) + " |")
     print("\n| candidate | elpd, summed | mean stacking weight | series with Pareto k >= 0.7 | not converged |")
     print("|" + " --- |" * 5)
     for one in candidates:
         mine = [row for row in rows if row["model"] == one]
-        doubtful = sum(row["worst_pareto_k"] >= 0.7 for row in mine)
-        lost = sum(not row["converged"] for row in mine)
-        total, weight = sum(row["elpd_loo"] for row in mine), np.mean([row["weight"] for row in mine])
+        doubtful = sum(float(row["worst_pareto_k"]) >= 0.7 for row in mine)
+        lost = sum(row["converged"] != "True" for row in mine)
+        total, weight = sum(float(row["elpd_loo"]) for row in mine), np.mean([float(row["weight"]) for row in mine])
         print(f"| {one} | {total:.1f} | {weight:.2f} | {doubtful} of {len(mine)} | {lost} |", flush=True)
 
 
@@ -223,7 +222,7 @@ def figure(rows: list[dict], candidates: list[str]) -> Figure:
         names = list(dict.fromkeys(row["series"] for row in rows if row["group"] == group))
         bottom = np.zeros(len(names))
         for color, one, hatch in zip(colors, candidates, ("", "//", ".."), strict=False):
-            weight = {row["series"]: row["weight"] for row in rows if row["model"] == one}
+            weight = {row["series"]: float(row["weight"]) for row in rows if row["model"] == one}
             height = np.array([weight[series] for series in names])
             panel.bar(range(len(names)), height, bottom=bottom, color=color, hatch=hatch, edgecolor="white", label=one)
             bottom += height
