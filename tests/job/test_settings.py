@@ -1,5 +1,7 @@
 """The settings of a job: what does not fit the patient, the model or the prior is refused before any work."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -46,10 +48,18 @@ def test_what_needs_scans_over_time_is_refused_elsewhere():
         )
 
 
+@pytest.mark.parametrize("key", ["calibration.profile", "forecast.mass_effect"])
+def test_switches_are_true_or_false(key):
+    """The check itself: in tests a value of another type does not get as far."""
+    settings = SimpleNamespace(**vars(JobSettings()) | {key.partition(".")[2]: 3})
+    with pytest.raises(InputError, match=f"{key} must be true or false, got 3"):
+        JobSettings.__post_init__(settings)
+
+
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")
-    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step")}
+    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step", "profile")}
     keys |= {"forecast": ("interval_days", "draws", "surgery_day", "mass_effect")}
     for group, names in keys.items():
         for name in names:

@@ -49,7 +49,8 @@ def job(tmp_path_factory):
 
 def test_all_files_are_there(job):
     fields = ["density_mean", "density_std", "plan_model", "plan_standard"]
-    others = ["features.csv", "metrics.csv", "parameters.csv", "posterior.nc", "report.html", "results.json"]
+    others = ["features.csv", "identifiability.csv", "metrics.csv", "parameters.csv", "posterior.nc"]
+    others += ["report.html", "results.json"]
     assert sorted(path.name for path in job[1].folder.iterdir()) == sorted([*(f"{f}.nii.gz" for f in fields), *others])
     for name in fields:
         image = nibabel.load(job[1].folder / f"{name}.nii.gz")

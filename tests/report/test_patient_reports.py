@@ -13,6 +13,7 @@ from twinjax.twin.accuracy import fit_metrics, forecast_scores, held_out_metrics
 from twinjax.twin.plan import TargetPlan
 
 CORE, WHOLE = bar.slab(14, 30), bar.slab(10, 40)
+SAID = "What the data say about each parameter"
 OPTIONS = {"none": Regimen(), "reirradiation": Regimen((Radiotherapy([0.0], 5.0),))}
 
 
@@ -40,6 +41,7 @@ def longitudinal(posterior, *, last_day=4.0, compared=None, failed_draws=0):
     return longitudinal_report(
         ours,
         posterior,
+        bar.identifiability(posterior),
         forecast,
         title="Glioblastoma digital twin",
         last_day=last_day,
@@ -59,6 +61,7 @@ def test_several_visits_are_forecast_scored_and_compared(posterior):
         "Forecast",
         "How good was it",
         "Calibration",
+        SAID,
         "Treatment options",
         "Where the time went",
     ]
@@ -77,7 +80,7 @@ def test_several_visits_are_forecast_scored_and_compared(posterior):
 def test_what_was_not_done_is_not_reported(posterior):
     report = longitudinal(posterior, last_day=8.0, failed_draws=2)
     titles = [section.title for section in report.sections]
-    assert titles == ["Scans", "Forecast", "Calibration", "Where the time went"]
+    assert titles == ["Scans", "Forecast", "Calibration", SAID, "Where the time went"]
     assert len(report.summary) == 2
     assert "2 forecasts failed in the solver and were left out." in report.warnings
 
@@ -103,6 +106,7 @@ def test_one_scan_is_fitted_and_planned(posterior, recurrence):
     report = single_scan_report(
         ours,
         renamed,
+        bar.identifiability(posterior),
         forecast,
         plan=TargetPlan(WHOLE, CORE),
         metrics=metrics,
@@ -115,6 +119,7 @@ def test_one_scan_is_fitted_and_planned(posterior, recurrence):
         "Predicted cell density",
         "Radiotherapy target at equal volume",
         "Calibration",
+        SAID,
         "Where the time went",
     ]
     assert "3.0 mm wide" in report.summary[1]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from twinjax.calibration import Datum, InverseProblem, Posterior, Prior
+from twinjax.calibration import Datum, Identifiability, InverseProblem, Posterior, Prior
 from twinjax.domain import Domain
 from twinjax.domain.distance import signed_distance
 from twinjax.imaging import Scan
@@ -58,6 +58,12 @@ def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20, forecast_prior: Pr
     return Posterior.from_draws(
         problem(forecast_prior=forecast_prior), z, np.asarray(z_map), method="none: synthetic draws", doubts=[]
     )
+
+
+def identifiability(of: Posterior) -> Identifiability:
+    """Made, not solved: the data know the product of the first two parameters, and nothing of the third."""
+    information = np.array([[50.0, 50.0, 0.0], [50.0, 50.0, 0.0], [0.0, 0.0, 0.0]])
+    return Identifiability.of(PRIOR.parameters, information, of.z)
 
 
 def slab(first: int, last: int) -> np.ndarray:

@@ -110,7 +110,7 @@ class LevenbergMarquardt(AbstractCalibrator):
     **Fields:** `max_steps`; `tolerance`: how near to the mode, in posterior deviations; `starts`, of which the first is
     the prior median and the others prior draws shrunk by half; `draws`, rounded up to an even number;
     `estimate_noise`: fit, take the noise levels that are likeliest there (`InverseProblem.with_noise_from_residuals`),
-    fit again.
+    fit again; `start`: a z near the mode, which then is the first start.
     """
 
     max_steps: int = 40
@@ -118,6 +118,7 @@ class LevenbergMarquardt(AbstractCalibrator):
     starts: int = 1
     draws: int = 1000
     estimate_noise: bool = True
+    start: tuple[float, ...] | None = None
 
     def __check_init__(self):
         if self.starts < 1 or self.draws < 2 or self.max_steps < 1:
@@ -151,7 +152,8 @@ class LevenbergMarquardt(AbstractCalibrator):
     def fit_mode(self, problem: InverseProblem, *, key, start=None) -> tuple[InverseProblem, Mode]:
         """The mode, and the problem with the noise levels that it was found with.
 
-        `start`: begin at this z, which is near the mode (that of a coarser grid, say), and not at the prior median.
+        `start`: begin at this z, which is near the mode (that of a coarser grid, say), and not at the prior median;
+        unless given, that of the fields.
         """
         if problem.dimension > MOST_UNKNOWNS:
             raise InputError(
@@ -159,6 +161,9 @@ class LevenbergMarquardt(AbstractCalibrator):
                 f"Levenberg-Marquardt and what begins with it (at most {MOST_UNKNOWNS}): take "
                 "calibrator=low_rank_laplace"
             )
+        start = self.start if start is None else start
+        if start is not None and len(start) != problem.dimension:
+            raise InputError(f"start has {len(start)} parameters, the problem {problem.dimension}")
         starts = [jnp.zeros(problem.dimension) if start is None else jnp.asarray(start, float)]
         starts += list(0.5 * jax.random.normal(key, (self.starts - 1, problem.dimension)))
         first = FIRST_DAMPING if start is None else NEAR_DAMPING
@@ -265,14 +270,14 @@ def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarra
 
     Sums are in double precision whatever that of the solve.
     """
-    value, jacobian = (np.asarray(x).astype(float) for x in _residuals_and_jacobian(problem, jnp.asarray(z, float)))
+    value, jacobian = (np.asarray(x).astype(float) for x in residuals_and_jacobian(problem, jnp.asarray(z, float)))
     gradient, hessian = jacobian @ value, jacobian @ jacobian.T
     solved = np.isfinite(value).all() and np.isfinite(hessian).all()
     return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian
 
 
 @eqx.filter_jit
-def _residuals_and_jacobian(problem: InverseProblem, z):
+def residuals_and_jacobian(problem: InverseProblem, z):
     """The residuals and their derivatives (parameters, residuals)."""
 
     def along(direction):

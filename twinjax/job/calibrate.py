@@ -5,7 +5,15 @@ from collections.abc import Callable
 import diffrax
 import jax
 
-from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, Prior, coarse_and_fine
+from twinjax.calibration import (
+    AbstractCalibrator,
+    Identifiability,
+    InverseProblem,
+    Posterior,
+    Prior,
+    coarse_and_fine,
+    identify,
+)
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
@@ -23,8 +31,8 @@ def calibrate(
     *,
     solver: diffrax.AbstractSolver | None,
     seed: int,
-) -> Posterior:
-    """Fit on the grid of the settings, go back to that of the model, and write the posterior.
+) -> tuple[Posterior, Identifiability]:
+    """Fit on the grid of the settings, go back to that of the model, and write the posterior and what informed it.
 
     Of a parameter that differs from place to place also `NAME_mean.nii.gz` and `NAME_std.nii.gz`: the mean and standard
     deviation of its posterior in every voxel, in its unit, 0 outside the box of the fit.
@@ -45,10 +53,12 @@ def calibrate(
 
     coarse, fine = coarse_and_fine(problem, model, settings.resolution_mm)
     assert isinstance(coarse.tumor.model, AbstractSpatialModel)
-    posterior = calibrator.fit(coarse, key=jax.random.key(seed)).attach(fine)
+    posterior = calibrator.fit(coarse, key=jax.random.key(seed))
     run.write_posterior(posterior)
     domain = coarse.tumor.model.domain
     for name, field in posterior.fields.items():
         run.write_field(f"{name}_mean.nii.gz", field.mean, domain, patient)
         run.write_field(f"{name}_std.nii.gz", field.std, domain, patient)
-    return posterior
+    identifiability = identify(posterior, profile=settings.profile)
+    run.write_identifiability(identifiability)
+    return posterior.attach(fine), identifiability

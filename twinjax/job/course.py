@@ -7,7 +7,7 @@ import diffrax
 import jax
 import numpy as np
 
-from twinjax.calibration import AbstractCalibrator, Prior, course_problem
+from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
 from twinjax.job.options import compare_options, treatment_options
 from twinjax.job.output import Run, common_results, provenance
 from twinjax.job.settings import JobSettings
@@ -36,7 +36,8 @@ def run_course(
 ) -> dict[str, Any]:
     """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `posterior.nc`, `parameters.csv`, `forecast.csv`, `metrics.csv`, `results.json`.
+    Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `metrics.csv`,
+    `results.json`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -46,6 +47,8 @@ def run_course(
         problem = course_problem(past, model, prior, solver=solver)
         posterior = calibrator.fit(problem, key=jax.random.key(seed))
         run.write_posterior(posterior)
+        identifiability = identify(posterior, profile=settings.profile)
+        run.write_identifiability(identifiability)
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         regular = np.arange(problem.start, settings.horizon_days, settings.interval_days)
@@ -62,7 +65,7 @@ def run_course(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome=model.size_quantity
     )
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores": scores,
         "options": None if comparison is None else comparison.rows(),
     }
@@ -70,6 +73,7 @@ def run_course(
         report = course_report(
             patient,
             posterior,
+            identifiability,
             prediction,
             title=title,
             last_day=last_day,

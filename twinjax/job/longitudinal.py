@@ -39,10 +39,11 @@ def run_longitudinal(
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
-    `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and `density_std_...` on
-    the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect` also
-    `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of `export_dicom`.
+    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
+    `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
+    `density_std_...` on the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect`
+    also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of
+    `export_dicom`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -55,7 +56,7 @@ def run_longitudinal(
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
         )
-        posterior = calibrate(
+        posterior, identifiability = calibrate(
             run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed
         )
     with run.stage("forecast"):
@@ -107,7 +108,7 @@ def run_longitudinal(
             assert isinstance(one, Forecast)
             response[name] = complete_response(one, float(one.times[-1]))
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores_by_visit": scores,
         "scores_of_laboratory": laboratory,
         "options": None if comparison is None else comparison.rows(),
@@ -118,6 +119,7 @@ def run_longitudinal(
         report = longitudinal_report(
             patient,
             posterior,
+            identifiability,
             prediction,
             title=title,
             last_day=last_day,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import twinjax
-from twinjax.calibration import Posterior
+from twinjax.calibration import Identifiability, Posterior
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
@@ -94,6 +94,12 @@ class Run:
         for row in rows:
             log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
 
+    def write_identifiability(self, found: Identifiability) -> None:
+        """`identifiability.csv`; the log warns of what is mostly prior, and of what is known only in combination."""
+        self.write_csv("identifiability.csv", found.rows())
+        for warning in found.warnings:
+            log.warning("  %s", warning)
+
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """`metrics.csv` of the rows of `metric_row`, which the log shows too."""
         self.write_csv("metrics.csv", rows)
@@ -163,7 +169,11 @@ def _arrays(patient: PatientData | ClinicalCourse) -> list[np.ndarray]:
 
 
 def common_results(
-    patient: PatientData | ClinicalCourse, posterior: Posterior, metrics: list[dict[str, Any]], origin: dict[str, Any]
+    patient: PatientData | ClinicalCourse,
+    posterior: Posterior,
+    identifiability: Identifiability,
+    metrics: list[dict[str, Any]],
+    origin: dict[str, Any],
 ) -> dict[str, Any]:
     """What `results.json` holds of every job."""
     return {
@@ -171,6 +181,7 @@ def common_results(
         "synthetic": patient.source == "synthetic",
         "parameters": posterior.rows(),
         "diagnostics": dict(posterior.diagnostics),
+        "identifiability": {"parameters": identifiability.rows(), "warnings": identifiability.warnings},
         "metrics": metrics,
         "provenance": origin,
     }

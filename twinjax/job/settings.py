@@ -33,6 +33,7 @@ class JobSettings:
     margin_mm: float = 16.0
     correlation_length_mm: float = 10.0
     max_step: float = 3.5
+    profile: bool = False
     horizon_days: float = 180.0
     interval_days: float = 7.0
     draws: int = 100
@@ -56,8 +57,9 @@ class JobSettings:
             raise InputError(f"calibration.until_day must be a day or null, got {self.until_day}")
         if not (self.surgery_day is None or isinstance(self.surgery_day, int | float)):
             raise InputError(f"forecast.surgery_day must be a day or null, got {self.surgery_day}")
-        if not isinstance(self.mass_effect, bool):
-            raise InputError(f"forecast.mass_effect must be true or false, got {self.mass_effect}")
+        for name, key in (("mass_effect", "forecast.mass_effect"), ("profile", "calibration.profile")):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InputError(f"{key} must be true or false, got {value}")
         known = choices("treatment")
         if isinstance(self.options, str) or len(self.options) == 1:
             raise InputError(

@@ -40,8 +40,9 @@ def run_single_scan(
 ) -> dict[str, Any]:
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `metrics.csv`, `results.json`,
-    `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and `plan_model.nii.gz` on the patient's grid.
+    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
+    `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
+    `plan_model.nii.gz` on the patient's grid.
     """
     settings.check(patient.days.tolist(), model, prior)
     scan = patient.visits[0].scan
@@ -49,7 +50,7 @@ def run_single_scan(
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
-        posterior = calibrate(
+        posterior, identifiability = calibrate(
             run, single_scan_problem, patient, model, prior, calibrator, settings, solver=solver, seed=seed
         )
     with run.stage("predict the density"):
@@ -78,11 +79,12 @@ def run_single_scan(
         run.write_metrics(rows)
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, rows, origin) | {"rates_for_front_speeds": rates}
+    results = common_results(patient, posterior, identifiability, rows, origin) | {"rates_for_front_speeds": rates}
     with run.stage("write the report"):
         report = single_scan_report(
             patient,
             posterior,
+            identifiability,
             prediction,
             plan=plan,
             metrics=rows,

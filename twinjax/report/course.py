@@ -5,9 +5,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from twinjax.calibration import Posterior
+from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
+from twinjax.report.identifiability import identifiability_section
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import best_option, calibration_section, options_section, timing_section
 from twinjax.report.style import quantity_label, with_unit
@@ -24,6 +25,7 @@ LIMITATIONS = (
 def course_report(
     patient: ClinicalCourse,
     posterior: Posterior,
+    identifiability: Identifiability,
     prediction: CourseForecast,
     *,
     title: str,
@@ -38,7 +40,8 @@ def course_report(
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
-    **Arguments:** `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
+    **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
+    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
     `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `seconds` per stage.
     """
     assert posterior.problem is not None
@@ -55,6 +58,7 @@ def course_report(
             truth={name: value for name, value in patient.truth.items() if name in posterior.names} or None,
         )
     )
+    sections.append(identifiability_section(identifiability))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     sections.append(timing_section(seconds))

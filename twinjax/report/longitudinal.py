@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from twinjax.calibration import Posterior
+from twinjax.calibration import Identifiability, Posterior
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, displacement_maps, scan_overview
 from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
+from twinjax.report.identifiability import identifiability_section
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
     background_image,
@@ -44,6 +45,7 @@ SHIFTS = {"largest_displacement_mm": "largest displacement (mm)", "midline_shift
 def longitudinal_report(
     patient: PatientData,
     posterior: Posterior,
+    identifiability: Identifiability,
     prediction: Forecast,
     *,
     title: str,
@@ -61,7 +63,8 @@ def longitudinal_report(
 ) -> PatientReport:
     """The report of a calibration up to `last_day` and its forecast.
 
-    **Arguments:** `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
+    **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
+    `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
     `options`, whose day 0 is `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior;
     `response`, option to the chance of a complete response; `displacement` of the brain; `seconds` per stage.
     """
@@ -91,6 +94,7 @@ def longitudinal_report(
             truth=true_parameters(patient, posterior),
         )
     )
+    sections.append(identifiability_section(identifiability))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     if response is not None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from twinjax.calibration import Posterior
+from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, plan_overlay, scan_overview
+from twinjax.report.identifiability import identifiability_section
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
 from twinjax.report.table import posterior_warnings, visits_table
@@ -27,6 +28,7 @@ LIMITATIONS = (
 def single_scan_report(
     patient: PatientData,
     posterior: Posterior,
+    identifiability: Identifiability,
     prediction: Forecast,
     *,
     plan: TargetPlan,
@@ -77,6 +79,7 @@ def single_scan_report(
             "What the scan says about the parameters, and what a front speed would make of them.",
             tables=[speeds],
         ),
+        identifiability_section(identifiability),
         timing_section(seconds),
     ]
     return PatientReport(
