@@ -1,6 +1,7 @@
 """The generator and the training of `experiments/segmentation`, in small."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,11 +68,37 @@ def test_necrosis_lies_in_enhancing_tumour_in_the_brain(seed):
     assert np.median(scan.images["FLAIR"][found == labels.OEDEMA]) > np.median(scan.images["FLAIR"][healthy])
 
 
+def test_another_process_generates_the_scans_of_a_run(scan):
+    import train
+
+    with train.generating(range(3, 5)) as scans:
+        first, *others = scans.at(0)
+        assert len(others) == 1 and scans.processor_seconds > 0
+    labels_of, images = np.asarray(first["label"])[0], np.asarray(first["image"])
+    assert labels_of.shape == images.shape[1:] and images.dtype == np.float16
+    here = train.generated(3)
+    np.testing.assert_array_equal(here.label[0], labels_of)
+    np.testing.assert_array_equal(here.image, images)
+
+
+def test_scans_come_one_by_one_as_training_goes_on():
+    import train
+
+    one = train.Generated(np.zeros((4, 2, 2, 2), np.float16), np.zeros((1, 2, 2, 2), np.int8), 1.0)
+    scans = train.Scans(iter([one] * 20), 20)
+    after = [0, train.STEPS_PER_SCAN - 1, train.STEPS_PER_SCAN, 10_000]
+    assert [len(scans.at(step)) for step in after] == [*[train.FIRST_SCANS] * 2, train.FIRST_SCANS + 1, 20]
+
+
 def test_training_lowers_the_loss_resumes_and_its_weights_segment(scan, tmp_path, monkeypatch):
     import train
 
     options = {"patients": 1, "steps": 20, "crop": 24, "seed": 0}
     monkeypatch.setattr(train, "generate", lambda seed: scan)
+    # In this process, which has the scan already.
+    monkeypatch.setattr(
+        train, "generating", lambda seeds: nullcontext(train.Scans(map(train.generated, seeds), len(seeds)))
+    )
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 5)
     # The same two places again and again: elsewhere the loss is another, whatever was learned.
     draw = train.crops
