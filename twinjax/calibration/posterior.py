@@ -59,8 +59,8 @@ class Posterior:
     - `diagnostics`: `method`, `converged`, `verdict` (plain words); name to number for `r_hat` (None where draws
       are no chains), `ess` (bulk effective draws) and `contraction` (1 - posterior / prior variance in z); `noise`
       (`InverseProblem.noise`) and `warnings` (`InverseProblem.warnings`); `seconds`, the `gradients` or `solves` that
-      it took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the fewest
-      effective draws; `log_evidence` (the logarithm of the data's density under prior and noise levels) and
+      it took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the
+      fewest effective draws; `log_evidence` (the logarithm of the data's density under prior and noise levels) and
       `log_evidence_error` where a method has it; and what it adds, such as `divergences` or `pareto_k`.
     """
 
