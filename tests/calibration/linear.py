@@ -20,7 +20,7 @@ PRIOR = {
 def problem(*, prior=None, uptake=None, noise_std=NOISE) -> InverseProblem:
     """PET as background + scale u of a known density: a straight line, whose posterior is exactly normal."""
     index = np.arange(line.N)
-    pet = PETObservation(line.DOMAIN, noise_std=noise_std, correlation_length_mm=1.0)
+    pet = PETObservation(noise_std=noise_std, discrepancy_std=0.0, correlation_length_mm=1.0)
     model, start = FisherKPP(line.DOMAIN), DensityField(jnp.asarray(line.START))
     data = [Datum(0.0, "pet", 0.5 + 1.4 * line.START if uptake is None else uptake, index)]
     return InverseProblem(model, Regimen(), start, {"pet": pet}, data, Prior(prior or PRIOR))

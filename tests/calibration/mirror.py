@@ -23,7 +23,7 @@ def density(shift):
 def problem() -> InverseProblem:
     """One unknown, how far the seed lies from the middle, and the density there, without an error of measurement."""
     seed = PointSeed([float(line.DOMAIN.coordinates()[0, MIDDLE])], radius=RADIUS, amplitude=0.5)
-    observation = CellDensityObservation(line.DOMAIN, noise_std=NOISE, correlation_length_mm=1.0)
+    observation = CellDensityObservation(noise_std=NOISE, discrepancy_std=0.0, correlation_length_mm=1.0)
     prior = Prior({"shift": {"distribution": ("normal", MEAN, SPREAD), "where": "initial.shift_x", "unit": "mm"}})
     data = [Datum(0.0, "density", jnp.array([density(APART)]), np.array([MIDDLE]))]
     return InverseProblem(FisherKPP(line.DOMAIN), Regimen(), seed, {"density": observation}, data, prior)

@@ -114,7 +114,7 @@ def problem(domain=TISSUE, start=START, fields=FIELDS, **options) -> InverseProb
     """Density on two days of a treated tumour with fields of both its rates."""
     everywhere = np.arange(domain.mask.size) if "box" not in options else np.array([190, 210, 232])
     data = [Datum(day, "density", np.full(everywhere.size, 0.3), everywhere) for day in (10.0, 25.0)]
-    observations = {"density": CellDensityObservation(domain, correlation_length_mm=1.0)}
+    observations = {"density": CellDensityObservation(noise_std=0.1, discrepancy_std=0.0, correlation_length_mm=1.0)}
     regimen = Regimen((Chemotherapy([5.0, 6.0, 12.0], [150.0, 150.0, 150.0]),))
     initial = DensityField(jnp.asarray(start))
     return InverseProblem(FisherKPP(domain), regimen, initial, observations, data, Prior(fields), **options)

@@ -30,9 +30,7 @@ def datum_log_likelihoods(
 @eqx.filter_jit
 def _of_chunk(problem: InverseProblem, z: Float[Array, "draws parameters"]) -> Float[Array, "draws data"]:
     def one(z):
-        expected, success = problem.predictions(z)
-        each = [jnp.sum(e.log_prob(datum.values)) for datum, e in zip(problem.data, expected, strict=True)]
-        values = jnp.stack(each)
-        return jnp.where(success & jnp.isfinite(values), values, -jnp.inf)
+        values = problem.log_likelihoods(z)
+        return jnp.where(jnp.isfinite(values), values, -jnp.inf)
 
     return jax.lax.map(one, z)

@@ -150,12 +150,8 @@ def _mode_finder(
     finder = calibrator if isinstance(calibrator, LevenbergMarquardt) else getattr(calibrator, "mode", None)
     if isinstance(finder, LevenbergMarquardt):
         return finder, problem
-    before = old.tumor.observation
-    kept = {
-        name: eqx.tree_at(lambda o: o.noise_std, one, before[name].noise_std) if name in before else one
-        for name, one in problem.tumor.observation.items()
-    }
-    return LevenbergMarquardt(estimate_noise=False), eqx.tree_at(lambda p: p.tumor.observation, problem, kept)
+    kept = {name: levels for name, levels in old.noise.items() if name in problem.noise}
+    return LevenbergMarquardt(estimate_noise=False), problem.with_noise(problem.noise | kept)
 
 
 def _started(calibrator: AbstractCalibrator, z: Float[np.ndarray, " parameters"]) -> AbstractCalibrator:

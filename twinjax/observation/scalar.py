@@ -1,6 +1,7 @@
 """One number at an instant, with normal error on the observation's scale."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
