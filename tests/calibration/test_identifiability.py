@@ -120,7 +120,8 @@ def test_the_place_of_a_front_tells_a_product_of_diffusivity_and_proliferation()
         return InverseProblem(model, Regimen(), start, {"contour": observation}, data, prior, max_step=5.0)
 
     (seen,), _ = problem(np.linspace(5.0, -5.0, line.N)).predictions(jnp.zeros(2))
-    found = identify(LevenbergMarquardt(draws=2000, estimate_noise=False).fit(problem(np.asarray(seen)), key=KEY))
+    method = LevenbergMarquardt(draws=2000, estimate_noise=False)
+    found = identify(method.fit(problem(np.asarray(seen)), key=KEY))
     assert found.verdict("diffusivity") == "only in combination"
     assert min(found.with_others.values()) > 0.98 > 0.5 > found.contraction["diffusivity"]
     combination = found.directions[0]
