@@ -41,7 +41,7 @@ def importance():
 
 @pytest.fixture(scope="module")
 def ensemble():
-    return EnsembleSampler(walkers=20, steps=150, warmup=100, progress=False, mode=MODE).fit(PROBLEM, key=KEY)
+    return EnsembleSampler(walkers=20, steps=400, warmup=100, progress=False, mode=MODE).fit(PROBLEM, key=KEY)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_gradients_of_both_modes_agree(monkeypatch):
 
 def test_the_ensemble_reports_what_it_did(ensemble):
     d = ensemble.diagnostics
-    assert ensemble.z.shape == (20, 150, 2)
-    assert d["solves"] == 2 * 20 * 250
+    assert ensemble.z.shape == (20, 400, 2)
+    assert d["solves"] == 2 * 20 * 500
     assert 0.2 < d["acceptance"] < 0.9
     assert d["verdict"] == "converged"
 

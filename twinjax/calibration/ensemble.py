@@ -37,7 +37,7 @@ class EnsembleSampler(AbstractCalibrator):
     """
 
     walkers: int = 40
-    steps: int = 300
+    steps: int = 500
     warmup: int = 200
     progress: bool = True
     checkpoint: str | None = None
