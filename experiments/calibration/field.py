@@ -1,14 +1,11 @@
 """Diffusivity as a field: what it takes and what it gives, on synthetic tumours behind a barrier.
 
     python experiments/calibration/field.py plane [--figure docs/field-parameters.png]
-    python experiments/calibration/field.py mesh
-    python experiments/calibration/field.py lengths
     python experiments/calibration/field.py space
 
 `plane`: a tumour in a plane, calibrated with one diffusivity and with a field of it; errors against the truth, L-BFGS
-and the double pass of the randomised range finder beside Newton-CG and the block Krylov space. `mesh`: the same with
-ever more unknowns, `lengths` with other correlation lengths than 12 mm. `space`: a tumour in space with more than 10⁵
-unknowns, whose noise is correlated over 6 mm.
+and the double pass of the randomised range finder beside Newton-CG and the block Krylov space. `space`: a tumour in
+space with more than 10⁵ unknowns, whose noise is correlated over 6 mm.
 
 The truth: on one side of a plane 6 mm from the seed D is 0.06, on the other 0.4 mm²/day, over some millimetres; rho is
 0.06 1/day. It is solved by Tsit5 on a grid of half the voxel edge, and seen on days 20, 40 and 60 in every voxel with
@@ -216,35 +213,6 @@ def _compare_spectra(calibrator: LowRankLaplace, problem: InverseProblem, z: np.
     print("eigenvalues:", ", ".join(f"{value:.3g}" for value in exact.eigenvalues))
 
 
-def mesh() -> None:
-    print("| unknowns | steps | products to the mode | products of the spectrum | eigenvalues > 0.1 | nats |")
-    print("|---|---|---|---|---|---|")
-    for resolution in (6.0, 3.0, 1.5, 0.75):
-        problem = Case(axes=2, extent=80.0, edge=2.0, resolution=resolution).problem(field=True)
-        found = LowRankLaplace(mode=NewtonCG(estimate_noise=False)).fit(problem, key=jax.random.key(0)).diagnostics
-        print(
-            f"| {problem.dimension} | {found['steps']} | {found['products_of_mode']} | {found['products_of_spectrum']} "
-            f"| {len(found['eigenvalues'])} | {found['information_gain']:.2f} |",
-            flush=True,
-        )
-
-
-def lengths() -> None:
-    print("| correlation length, mm | log evidence | error of day 90 | RMS error of ln D | true D in 90 % interval |")
-    print("|---|---|---|---|---|")
-    for length in (6.0, 12.0, 24.0, 48.0):
-        case = Case(axes=2, extent=80.0, edge=2.0, length=length)
-        fitted = LowRankLaplace(mode=NewtonCG(estimate_noise=False)).fit(
-            case.problem(field=True), key=jax.random.key(0)
-        )
-        found = scores(case, fitted)
-        print(
-            f"| {length:g} | {fitted.diagnostics['log_evidence']:.1f} | {found['forecast']:.3f} "
-            f"| {found['log_diffusivity']:.2f} | {100 * found['covered']:.0f} % |",
-            flush=True,
-        )
-
-
 def space(extent: float, smallest: float) -> None:
     case = Case(axes=3, extent=extent, edge=2.4, noise_length=6.0)
     began = time.perf_counter()
@@ -315,7 +283,7 @@ def _draw(case: Case, posterior: Posterior, path: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["plane", "mesh", "lengths", "space"])
+    parser.add_argument("what", choices=["plane", "space"])
     parser.add_argument("--figure", help="of the plane: where to write it")
     parser.add_argument("--extent", type=float, default=96.0, help="of space, mm")
     parser.add_argument("--smallest", type=float, default=0.3, help="eigenvalue of space that counts")
@@ -324,9 +292,5 @@ if __name__ == "__main__":
     logging.getLogger("twinjax").setLevel(logging.DEBUG)
     if given.what == "plane":
         plane(given.figure)
-    elif given.what == "mesh":
-        mesh()
-    elif given.what == "lengths":
-        lengths()
     else:
         space(given.extent, given.smallest)

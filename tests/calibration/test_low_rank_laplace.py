@@ -32,7 +32,8 @@ DRAWS = 4000
 
 @pytest.fixture(scope="module")
 def fitted() -> Posterior:
-    return LowRankLaplace(mode=NewtonCG(estimate_noise=False), draws=DRAWS).fit(
+    # So near that the last step, after the eigenpairs, leaves the Hessian what it is to the digits that are compared.
+    return LowRankLaplace(mode=NewtonCG(estimate_noise=False, tolerance=0.05), draws=DRAWS).fit(
         of_data(line.DENSITIES), key=jax.random.key(0)
     )
 

@@ -24,7 +24,8 @@ log = logging.getLogger("twinjax")
 class LowRankLaplace(AbstractCalibrator):
     """The mode by `NewtonCG`, and a normal approximation with the covariance (I + V Λ V^T)^-1 around it.
 
-    With that covariance a last Newton step costs one gradient, and replaces many products with the Hessian.
+    With that covariance a last Newton step costs one gradient, and replaces many products with the Hessian. The
+    Hessian is that of before this step, at most `mode.tolerance` posterior deviations away.
 
     Λ and V are the eigenpairs above `smallest_eigenvalue` of J^T J, the Hessian of the misfit relative to the prior:
     an eigenvalue of 0.1 left out takes a variance for 1 that is 0.91 (Bui-Thanh et al. 2013, SIAM J Sci Comput
