@@ -32,6 +32,8 @@ from twinjax.treatment import Regimen
 
 # The slices of clinical diffusion images are 3 to 5 mm thick.
 PARTIAL_VOLUME_MM = 3.0
+# A mask is a staircase of voxels of this size or larger: as much its signed distance is smoothed.
+CONTOUR_SMOOTHING_MM = 1.5
 # Of the places that a parameter may live in, those that a patient may lack.
 PLACED = ("regimen", "observation")
 
@@ -77,7 +79,9 @@ def longitudinal_problem(
     core = [_region(visit, "core", domain) for visit in patient.visits]
     seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
     box = domain.box_around(seen, margin_mm) if model.local else None
-    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing, tissue=np.asarray(domain.mask))
+    if not (core[0] >= 0.5).any():
+        raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
+    initial = ContourProfile(*(-contour_depth(baseline, region, domain) for region in ("core", "whole_tumor")))
     necrotic = isinstance(model, ProliferatingNecrotic)
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
@@ -99,7 +103,7 @@ def longitudinal_problem(
         if necrotic:
             regions["necrosis"] = visit.scan.segmentation == labels.NECROTIC
         for name, region in regions.items():
-            data.append(contour_datum(visit, name, region, domain, index))
+            data.append(Datum(visit.day, name, contour_depth(visit, region, domain).ravel()[index], index))
     data += _density_data(patient, domain) + _pet_data(patient, domain)
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured
@@ -179,16 +183,20 @@ def _region(visit: Visit, name: str, domain) -> np.ndarray:
     return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
 
 
-def contour_datum(visit: Visit, name: str, region: np.ndarray, domain: Domain, index: np.ndarray) -> Datum:
-    """Signed distances (mm, positive inside) from the contour of `region`, a mask on the visit's grid.
+def contour_depth(visit: Visit, region: str | np.ndarray, domain: Domain) -> np.ndarray:
+    """Signed distance (mm, positive inside) of the domain's voxels from the contour of a region of the visit.
 
-    At the voxels `index` of the domain. Where the region ends at the edge of the domain's tissue there is no contour.
+    `region` is a name (`"core"`) or a mask on the visit's grid. Where it ends at the edge of the domain's tissue there
+    is no contour. Taken on the visit's own grid and smoothed, so that it is no staircase of voxels.
     """
     scan = visit.scan
+    marked = getattr(scan, region) if isinstance(region, str) else region
     tissue = domain.to_grid(np.asarray(domain.mask, np.float32), scan.affine, scan.shape) >= 0.5
+    distance = signed_distance(marked & tissue, scan.spacing, tissue)
+    if (marked & tissue).any():
+        distance = ndimage.gaussian_filter(distance, [CONTOUR_SMOOTHING_MM / h for h in scan.spacing])
     # Beyond the scan `from_grid` gives zero, which must be far outside.
-    depth = (NOWHERE - signed_distance(region & tissue, scan.spacing, tissue)).astype(np.float32)
-    return Datum(visit.day, name, domain.from_grid(depth, scan.affine).ravel()[index] - NOWHERE, index)
+    return domain.from_grid((NOWHERE - distance).astype(np.float32), scan.affine) - NOWHERE
 
 
 def _interior(visit: Visit, region: str) -> np.ndarray:

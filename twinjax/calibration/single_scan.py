@@ -1,13 +1,12 @@
 """The inverse problem of one scan: front width, growth length, seed and visibility thresholds."""
 
 import logging
-from dataclasses import replace
 
 import diffrax
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.longitudinal import applicable, contour_datum, fet_uptake, peak_uptake
+from twinjax.calibration.longitudinal import applicable, contour_depth, fet_uptake, peak_uptake
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
@@ -61,9 +60,10 @@ def single_scan_problem(
         "core": SegmentationObservation(0.6, **noise),
         "whole_tumor": SegmentationObservation(0.3, **noise),
     }
-    seen = replace(patient.visits[0], day=1.0)
-    regions = {"core": scan.core, "whole_tumor": scan.whole_tumor}
-    data = [contour_datum(seen, name, region, domain, index) for name, region in regions.items()]
+    data = [
+        Datum(1.0, name, contour_depth(patient.visits[0], name, domain).ravel()[index], index)
+        for name in ("core", "whole_tumor")
+    ]
     if "FET" in scan.images:
         inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
         top = peak_uptake(patient.visits[0], domain)

@@ -25,8 +25,11 @@ class AbstractFieldObservation(AbstractObservation):
 
     The discrepancy is what the model and the processing of images do wrong: a smooth normal field, independent from
     day to day, of deviation `discrepancy_std` and correlated over `correlation_length_mm` (`CorrelatedModes`). Its
-    cube errs as one; so 10⁴ voxels do not pass for 10⁴ independent data (Kennedy and O'Hagan 2001, J R Stat Soc B
-    63:425, for the idea of the term).
+    cube errs as one (Kennedy and O'Hagan 2001, J R Stat Soc B 63:425, for the idea of the term).
+
+    Data are the coefficients of the modes, a few hundred smooth averages, and not the voxels: what is left between
+    them, the staircase of masks and the noise of images, is nothing that a model on a grid predicts, and 10⁴ voxels of
+    it as independent data would outweigh all else.
 
     Where the data are signed distances from a contour (`contour`) those voxels are compared that lie within `BAND` of
     it. Of a region that is nowhere each voxel must lie outside, with the normal probability of that, and those of one
@@ -41,11 +44,12 @@ class AbstractFieldObservation(AbstractObservation):
     discrepancy_std: eqx.AbstractVar[Float[Array, ""]]
     correlation_length_mm: eqx.AbstractVar[float]
     levels = ("noise_std", "discrepancy_std")
-
     contour: ClassVar[bool] = False
 
     def prepared(self, readings, index, domain):
         position, values = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1), readings.values
+        if readings.side is not None:
+            raise InputError("voxels that lie below or above a limit are not offered; leave them out")
         if not self.contour:
             modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
             return Readings(values, modes=modes)
@@ -64,16 +68,16 @@ class AbstractFieldObservation(AbstractObservation):
         error = readings.errors(predicted)
         if readings.modes is None:
             return error / self.deviation
-        return readings.modes.whiten(error, self.noise_std, self.discrepancy_std)
+        return readings.modes.project(error) / readings.modes.deviations(self.noise_std, self.discrepancy_std)
 
     def log_normalizer(self, readings):
         if readings.weight is not None:
             return jnp.zeros(())
-        count = readings.values.size if readings.band is None else readings.band.size
         if readings.modes is None:
-            return -0.5 * count * jnp.log(2 * jnp.pi) - count * jnp.log(self.deviation)
-        determinant = readings.modes.log_determinant(self.noise_std, self.discrepancy_std)
-        return -0.5 * (count * jnp.log(2 * jnp.pi) + determinant)
+            count = readings.values.size if readings.band is None else readings.band.size
+            return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.deviation))
+        deviations = readings.modes.deviations(self.noise_std, self.discrepancy_std)
+        return -jnp.sum(0.5 * jnp.log(2 * jnp.pi) + jnp.log(deviations))
 
     @property
     def deviation(self) -> Array:
@@ -108,7 +112,7 @@ class AbstractFieldObservation(AbstractObservation):
             return value, np.array([np.sum(slope) * white, np.sum(slope * variance) * correlated])
 
         least = np.log(np.maximum(stated, 1e-3 * stated.max()))
-        bounds = [(low, low + np.log(LARGEST_FACTOR * stated.max()) - low) for low in least]
+        bounds = [(low, np.log(LARGEST_FACTOR * stated.max())) for low in least]
         found = optimize.minimize(cost, least + 0.1, jac=True, bounds=bounds, method="L-BFGS-B").x
         # A level that is not wanted stays what it was, zero too.
         return {
