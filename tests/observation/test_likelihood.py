@@ -12,7 +12,6 @@ from twinjax.observation import (
     CorrelatedModes,
     QuantityObservation,
     Readings,
-    SegmentationObservation,
 )
 
 # A ball of 1.5 x 1.5 x 3 mm voxels.
@@ -112,33 +111,6 @@ def test_levels_are_never_below_what_was_stated(modes):
     small = Readings(jnp.asarray(RNG.normal(scale=0.01, size=len(BALL))), None, modes)
     found = observation.likeliest_levels([small], [jnp.zeros(len(BALL))])
     assert found == {"noise_std": pytest.approx(0.4), "discrepancy_std": 0.0}
-
-
-def test_of_a_contour_the_voxels_near_it_are_compared(modes):
-    """A ball of 6 mm within the ball: its band of 1.5 x 3 mm; a shift of 1 mm is seen by these alone."""
-    domain_distance = 6.0 - np.linalg.norm((GRID - [6.5, 6.5, 3.0]) * SPACING, axis=1)
-    values = jnp.asarray(domain_distance[INDEX])
-    observation = SegmentationObservation(0.6, noise_std=0.5, discrepancy_std=0.0)
-    readings = observation.prepared(Readings(values), INDEX, DOMAIN)
-    near = np.abs(values) <= 4.5
-    assert readings.band is not None and readings.band.size == near.sum() < near.size
-    # A smooth error of 1 mm is all but in the modes: 2 deviations a voxel of the band.
-    residuals = observation.residuals(readings, values - 1.0)
-    assert float(residuals @ residuals) == pytest.approx(4.0 * int(near.sum()), rel=0.02)
-    elsewhere = observation.residuals(readings, values - jnp.where(near, 0.0, 1.0))
-    np.testing.assert_allclose(elsewhere, 0.0, atol=1e-9)
-    assert observation.effective_count(readings) < near.sum() / 10
-
-
-def test_of_a_region_that_is_nowhere_every_voxel_lies_outside():
-    """And the voxels of one correlation volume count as one."""
-    observation = SegmentationObservation(0.6, noise_std=0.6, discrepancy_std=0.8, correlation_length_mm=LENGTH)
-    readings = observation.prepared(Readings(jnp.full(len(BALL), -1e3)), INDEX, DOMAIN)
-    predicted = RNG.normal(scale=2, size=len(BALL))
-    expected = stats.norm.logcdf(-predicted).sum() * np.prod(SPACING) / LENGTH**3
-    np.testing.assert_allclose(observation.log_likelihood(readings, jnp.asarray(predicted)), expected, rtol=1e-7)
-    levels = observation.likeliest_levels([readings], [jnp.asarray(predicted)])
-    assert levels == {"noise_std": pytest.approx(0.6), "discrepancy_std": pytest.approx(0.8)}
 
 
 PSA = QuantityObservation("psa_ng_ml")

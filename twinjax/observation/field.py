@@ -1,7 +1,5 @@
 """Measurements in every voxel, whose errors are normal and shared by neighbours: cell density from ADC, PET."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +8,9 @@ from scipy import optimize
 
 from twinjax.core.errors import InputError
 from twinjax.observation.correlation import CorrelatedModes
-from twinjax.observation.limit import limit_deviance
 from twinjax.observation.observation import AbstractObservation
 from twinjax.observation.readings import Readings
 
-# In longest edges of a voxel. A predicted distance is of first order, and farther from a contour tells the same.
-BAND = 1.5
 # Levels are sought up to this many times what was stated.
 LARGEST_FACTOR = 100.0
 
@@ -31,11 +26,6 @@ class AbstractFieldObservation(AbstractObservation):
     them, the staircase of masks and the noise of images, is nothing that a model on a grid predicts, and 10⁴ voxels of
     it as independent data would outweigh all else.
 
-    Where the data are signed distances from a contour (`contour`) those voxels are compared that lie within `BAND` of
-    it. Of a region that is nowhere each voxel must lie outside, with the normal probability of that, and those of one
-    correlation volume count as one: a composite likelihood (Varin, Reid and Firth 2011, Stat Sin 21:5), whose weight
-    is our own choice.
-
     **Fields:** `noise_std` of the white error and `discrepancy_std`, in units of the measurement;
     `correlation_length_mm` (static).
     """
@@ -44,37 +34,23 @@ class AbstractFieldObservation(AbstractObservation):
     discrepancy_std: eqx.AbstractVar[Float[Array, ""]]
     correlation_length_mm: eqx.AbstractVar[float]
     levels = ("noise_std", "discrepancy_std")
-    contour: ClassVar[bool] = False
 
     def prepared(self, readings, index, domain):
-        position, values = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1), readings.values
         if readings.side is not None:
             raise InputError("voxels that lie below or above a limit are not offered; leave them out")
-        if not self.contour:
-            modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
-            return Readings(values, modes=modes)
-        if not bool((values > 0).any()):
-            weight = min(1.0, domain.voxel_volume / self.correlation_length_mm ** len(domain.shape))
-            return Readings(values, weight=jnp.asarray(weight))
-        band = np.flatnonzero(np.abs(np.asarray(values)) <= BAND * max(domain.spacing))
-        if not band.size:
-            raise InputError("no voxel is near the contour; signed distances in mm are wanted")
-        modes = CorrelatedModes.of(position[band], domain.spacing, self.correlation_length_mm)
-        return Readings(values, band=jnp.asarray(band), modes=modes)
+        position = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1)
+        modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
+        return Readings(readings.values, modes=modes)
 
     def residuals(self, readings, predicted):
-        if readings.weight is not None:
-            return -jnp.sqrt(readings.weight) * limit_deviance(-predicted / self.deviation)
-        error = readings.errors(predicted)
+        error = readings.values - predicted
         if readings.modes is None:
             return error / self.deviation
         return readings.modes.project(error) / readings.modes.deviations(self.noise_std, self.discrepancy_std)
 
     def log_normalizer(self, readings):
-        if readings.weight is not None:
-            return jnp.zeros(())
         if readings.modes is None:
-            count = readings.values.size if readings.band is None else readings.band.size
+            count = readings.values.size
             return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.deviation))
         deviations = readings.modes.deviations(self.noise_std, self.discrepancy_std)
         return -jnp.sum(0.5 * jnp.log(2 * jnp.pi) + jnp.log(deviations))
@@ -88,9 +64,7 @@ class AbstractFieldObservation(AbstractObservation):
         # Per part of the errors: their sum of squares, how many they are, and their variance per discrepancy².
         squares, counts, variances = [], [], []
         for one, expected in zip(readings, predicted, strict=True):
-            if one.weight is not None:
-                continue
-            error = np.asarray(one.errors(expected), float)
+            error = np.asarray(one.values - expected, float)
             total = float(error @ error)
             if one.modes is None:
                 squares, counts, variances = [*squares, total], [*counts, error.size], [*variances, 1.0]
@@ -100,8 +74,6 @@ class AbstractFieldObservation(AbstractObservation):
             counts += [*np.ones(inside.size), error.size - inside.size]
             variances += [*np.asarray(one.modes.eigenvalues, float), float(one.modes.remainder)]
         stated = np.array([float(self.noise_std), float(self.discrepancy_std)])
-        if not counts:
-            return dict(zip(self.levels, stated.tolist(), strict=True))
         square, count, variance = np.asarray(squares), np.asarray(counts), np.asarray(variances)
 
         def cost(logs):
@@ -121,8 +93,6 @@ class AbstractFieldObservation(AbstractObservation):
         }
 
     def effective_count(self, readings):
-        if readings.weight is not None:
-            return max(1.0, readings.values.size * float(readings.weight))
         if readings.modes is None:
             return float(readings.values.size)
         # So many modes of equal variance would spread as much.
