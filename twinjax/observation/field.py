@@ -86,9 +86,9 @@ class AbstractFieldObservation(AbstractObservation):
         least = np.log(np.maximum(stated, 1e-3 * stated.max()))
         bounds = [(low, np.log(LARGEST_FACTOR * stated.max())) for low in least]
         found = optimize.minimize(cost, least + 0.1, jac=True, bounds=bounds, method="L-BFGS-B").x
-        # A level that is not wanted stays what it was, zero too.
+        # A level that is not wanted stays what it was; from zero the slope is too flat to come back to the bound.
         return {
-            name: float(level if log <= low + 1e-6 else np.exp(log))
+            name: float(level if log <= low + (1e-6 if level > 0 else 1.0) else np.exp(log))
             for name, log, low, level in zip(self.levels, found, least, stated, strict=True)
         }
 
