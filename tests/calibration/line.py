@@ -9,7 +9,6 @@ import numpy as np
 
 from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.domain import Domain
-from twinjax.domain.distance import signed_distance
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.simulation import simulate
@@ -49,7 +48,7 @@ def problem(prior=None, *, data=None, regimen=None, model=None, noise_std=NOISE,
         data = [Datum(day, "density", u, np.arange(N)) for day, u in zip(DAYS, DENSITIES, strict=True)]
     observations = {
         "density": CellDensityObservation(noise_std=noise_std, discrepancy_std=0.0, correlation_length_mm=1.0),
-        "core": SegmentationObservation(0.6, noise_std=0.5, discrepancy_std=0.0, correlation_length_mm=1.0),
+        "core": SegmentationObservation(DOMAIN, 0.6, noise_std=0.2, correlation_length_mm=2.0),
     }
     return InverseProblem(
         FisherKPP(DOMAIN) if model is None else model,
@@ -66,5 +65,5 @@ def treated_problem() -> InverseProblem:
     """Four unknowns: growth, radiosensitivity and a visibility threshold, from density and a segmentation."""
     everywhere = np.arange(N)
     data = [Datum(day, "density", u, everywhere) for day, u in zip(DAYS, DENSITIES, strict=True)]
-    data.append(Datum(DAYS[1], "core", -signed_distance(DENSITIES[1] > 0.6, DOMAIN.spacing), everywhere))
+    data.append(Datum(DAYS[1], "core", (DENSITIES[1] > 0.6).astype(float), everywhere))
     return problem({**GROWTH, **ALPHA, **THRESHOLD}, data=data, regimen=FRACTIONS)

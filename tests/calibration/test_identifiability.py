@@ -101,12 +101,12 @@ def test_what_the_data_do_not_bound_stays_open(linear):
 
 
 def test_the_place_of_a_front_tells_a_product_of_diffusivity_and_proliferation():
-    """One contour of a tumour that grew from a seed for a known time: its reach is known, and neither part of the speed.
+    """One mask of a tumour that grew from a seed for a known time: its reach is known, and neither part of the speed.
 
     The speed is 2 sqrt(D rho), a product with equal powers; the time in which the seed becomes a front gives the
     proliferation rate more than its half.
     """
-    observation = SegmentationObservation(0.3, noise_std=0.5, discrepancy_std=0.0, correlation_length_mm=1.0)
+    observation = SegmentationObservation(line.DOMAIN, 0.3, noise_std=0.3, correlation_length_mm=1.0)
     model, start = FisherKPP(line.DOMAIN), DensityField(0.5 * jnp.exp(-(jnp.arange(line.N) ** 2) / 8))
     prior = Prior(
         {
@@ -115,13 +115,13 @@ def test_the_place_of_a_front_tells_a_product_of_diffusivity_and_proliferation()
         }
     )
 
-    def problem(distance):
-        data = [Datum(60.0, "contour", distance, np.arange(line.N))]
-        return InverseProblem(model, Regimen(), start, {"contour": observation}, data, prior, max_step=5.0)
+    def problem(mask):
+        data = [Datum(60.0, "mask", mask, np.arange(line.N))]
+        return InverseProblem(model, Regimen(), start, {"mask": observation}, data, prior, max_step=5.0)
 
-    (seen,), _ = problem(np.linspace(5.0, -5.0, line.N)).predictions(jnp.zeros(2))
+    (seen,), _ = problem(np.zeros(line.N)).predictions(jnp.zeros(2))
     method = LevenbergMarquardt(draws=2000, estimate_noise=False)
-    found = identify(method.fit(problem(np.asarray(seen)), key=KEY))
+    found = identify(method.fit(problem((np.asarray(seen) > 0.5).astype(float)), key=KEY))
     assert found.verdict("diffusivity") == "only in combination"
     assert min(found.with_others.values()) > 0.98 > 0.5 > found.contraction["diffusivity"]
     combination = found.directions[0]

@@ -153,7 +153,7 @@ def test_other_files_are_refused(posterior, tmp_path):
 
 
 def test_attaching_hands_over_every_noise_level(posterior, problem):
-    noise = {"density": {"noise_std": 0.31, "discrepancy_std": 0.2}, "core": {"noise_std": 0.7, "discrepancy_std": 1.1}}
+    noise = {"density": {"noise_std": 0.31, "discrepancy_std": 0.2}, "core": {"noise_std": 0.7}}
     louder = Posterior(
         posterior.samples,
         posterior.z,
@@ -164,7 +164,7 @@ def test_attaching_hands_over_every_noise_level(posterior, problem):
             **posterior.diagnostics,
             "noise": {
                 "density": {"noise_std": 0.31, "discrepancy_std": 0.2},
-                "core": {"noise_std": 0.7, "discrepancy_std": 1.1},
+                "core": {"noise_std": 0.7},
             },
         },
     )

@@ -10,7 +10,6 @@ import pytest
 
 from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.core.errors import InputError
-from twinjax.domain.distance import signed_distance
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation
 from twinjax.treatment import Regimen
@@ -36,13 +35,13 @@ def central(function, z, step=1e-5):
 
 
 def test_residuals_and_density_say_the_same(treated):
-    """log p = -|r|²/2 + constant, with the constant that the normal densities have: 8 voxels are near a contour."""
+    """log p = -|r|²/2 + constant: that of the normal densities, of which two voxels of the mask share one."""
     residuals, density = eqx.filter_jit(treated.residuals), eqx.filter_jit(treated.log_density)
-    scales = np.r_[np.full(3 * line.N, line.NOISE), np.full(8, 0.5), np.ones(4)]
+    scales = np.r_[np.full(3 * line.N, line.NOISE), np.full(line.N // 2, 0.2), np.ones(4)]
     constant = -np.sum(np.log(scales)) - 0.5 * np.log(2 * np.pi) * len(scales)
     for z in jnp.asarray(POINTS):
         r = residuals(z)
-        assert r.shape == scales.shape
+        assert r.shape == (4 * line.N + 4,)
         np.testing.assert_allclose(density(z), -0.5 * jnp.sum(r**2) + constant, rtol=1e-11)
 
 
@@ -52,13 +51,11 @@ def test_residuals_are_data_minus_prediction_in_deviations(treated):
     r = np.asarray(treated.residuals(z))
     np.testing.assert_allclose(r[: line.N], (line.DENSITIES[0] - u[0]) / line.NOISE, rtol=1e-9, atol=1e-9)
     threshold = float(treated.prior.values(z)["threshold"])
-    odds = np.log(u[1] / (1 - u[1]))
-    distance = (odds - np.log(threshold / (1 - threshold))) / np.hypot(np.gradient(odds), 1 / 7)
+    seen = 1 / (1 + np.exp(-(u[1] - threshold) / 0.05))
     data = {datum.observation: datum for datum in treated.data if datum.day == line.DAYS[1]}
-    values = np.asarray(data["core"].values)
-    expected = ((values - distance) / 0.5)[np.abs(values) <= 1.5]
+    expected = (np.asarray(data["core"].values) - seen) / (0.2 * 2**0.5)
     position = [datum.observation for datum in treated.data].index("core") * line.N
-    np.testing.assert_allclose(r[position : position + expected.size], expected, rtol=1e-6)
+    np.testing.assert_allclose(r[position : position + line.N], expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(r[-4:], z)
 
 
@@ -122,11 +119,11 @@ def test_no_data_are_refused(values):
         Datum(30.0, "density", values, np.arange(len(values)))
 
 
-def test_infinite_data_and_contours_that_are_nowhere_near_are_refused():
+def test_infinite_data_and_masks_of_labels_are_refused():
     with pytest.raises(InputError, match="day 30.*'density' data have infinite"):
         Datum(30.0, "density", [0.5, np.inf], [3, 4])
-    with pytest.raises(InputError, match="day 30, 'core': no voxel is near the contour; signed distances"):
-        line.problem(data=[Datum(30.0, "core", [20.0, 30.0], [3, 4])])
+    with pytest.raises(InputError, match="day 30, 'core': a mask holds parts of voxels, 0 to 1"):
+        line.problem(data=[Datum(30.0, "core", [0.0, 2.0], [3, 4])])
 
 
 def test_missing_values_are_left_out(caplog):
@@ -156,21 +153,20 @@ def test_noise_is_raised_to_the_residuals_and_never_lowered():
     raised = line.problem(data=noisy).with_noise_from_residuals(z)
     found = float(raised.tumor.observation["density"].noise_std)
     assert found == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-6)
-    assert raised.noise["core"] == {"noise_std": 0.5, "discrepancy_std": 0.0}
+    assert raised.noise["core"] == {"noise_std": 0.2}
     kept = line.problem(data=noisy, noise_std=0.4).with_noise_from_residuals(z)
     assert float(kept.tumor.observation["density"].noise_std) == pytest.approx(0.4)
 
 
 @pytest.fixture(scope="module")
 def correlated():
-    """Fields whose voxels err together, a contour, one that is nowhere, and a volume below what could be told."""
+    """Density whose voxels err together, a mask, and a volume below what could be told."""
     data = [Datum(day, "density", u, EVERYWHERE) for day, u in zip(line.DAYS, line.DENSITIES, strict=True)]
-    data.append(Datum(30.0, "core", -signed_distance(line.DENSITIES[1] > 0.6, (1.0,)), EVERYWHERE))
-    data.append(Datum(45.0, "core", -signed_distance(np.zeros(line.N), (1.0,)), EVERYWHERE))
+    data.append(Datum(30.0, "core", (line.DENSITIES[1] > 0.6).astype(float), EVERYWHERE))
     data.append(Datum(45.0, "volume", [3.0], side=[-1]))
     observations = {
         "density": CellDensityObservation(noise_std=0.05, discrepancy_std=0.1, correlation_length_mm=8.0),
-        "core": SegmentationObservation(0.6, correlation_length_mm=8.0),
+        "core": SegmentationObservation(line.DOMAIN, 0.6, correlation_length_mm=2.0),
         "volume": LogVolumeObservation(0.6),
     }
     prior, start = Prior({**line.GROWTH, **line.THRESHOLD}), DensityField(jnp.asarray(line.START))
@@ -185,7 +181,7 @@ def test_every_likelihood_says_the_same_as_its_residuals(correlated):
         found.append(float(density(z) + 0.5 * jnp.sum(residuals(z) ** 2)))
     np.testing.assert_allclose(found, found[0], rtol=1e-10)
     likelihoods = np.asarray(correlated.log_likelihoods(z))
-    assert likelihoods.shape == (6,)
+    assert likelihoods.shape == (5,)
     prior = -0.5 * float(z @ z) - 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(likelihoods.sum() + prior, density(z), rtol=1e-12)
 
@@ -195,3 +191,13 @@ def test_jacobian_of_every_kind_of_residual(correlated):
     residuals, z = eqx.filter_jit(correlated.residuals), jnp.asarray(POINTS[0, :3])
     expected = central(residuals, z)
     np.testing.assert_allclose(jacobian(z), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def test_noise_of_a_tempered_observation_is_that_of_one_voxel():
+    """Two voxels share a datum of the segmentation; its residuals must not be counted as half as large."""
+    problem = line.problem(data=[Datum(30.0, "core", np.ones(line.N), EVERYWHERE)])
+    z = jnp.zeros(2)
+    u = np.asarray(problem.simulate(z).states)[0]
+    miss = 1 - 1 / (1 + np.exp(-(u - 0.6) / 0.05))
+    raised = problem.with_noise_from_residuals(z)
+    assert raised.noise["core"]["noise_std"] == pytest.approx(np.sqrt(np.mean(miss**2)), rel=1e-6)

@@ -80,8 +80,8 @@ def test_data_scatter_about_the_prediction_by_their_noise():
     assert abs(error.mean()) < 3 * deviation / np.sqrt(error.size)
 
 
-def test_contours_and_hopeless_priors_are_refused():
-    with pytest.raises(InputError, match="contours cannot be drawn"):
+def test_masks_and_hopeless_priors_are_refused():
+    with pytest.raises(InputError, match="masks cannot be drawn"):
         simulated(line.treated_problem(), KEY)
     broken = line.problem(
         {"proliferation_rate": line.GROWTH["proliferation_rate"] | {"distribution": ("normal", 1e30, 1.0)}}

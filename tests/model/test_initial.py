@@ -8,8 +8,8 @@ from scipy.special import logit
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.domain.distance import signed_distance
 from twinjax.model import ContourProfile, DensityField, PointSeed
+from twinjax.model.initial import signed_distance
 
 N = 32
 SPACING = (1.0, 1.0, 1.0)

@@ -77,7 +77,7 @@ def test_what_is_missing_is_named(table, tmp_path):
     with pytest.raises(InputError, match="lacks the columns cycle"):
         load_bruchovsky(table, patient_id="P1")
     (table / "prostate" / "intermittent_adt.csv").write_text(HEADER + "P1,0,x,1,1,1\n")
-    with pytest.raises(InputError, match="row 2, psa_ng_ml: 'x' is no number"):
+    with pytest.raises(InputError, match="row 2, psa_ng_ml: 'x' is no value"):
         load_bruchovsky(table, patient_id="P1")
 
 

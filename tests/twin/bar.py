@@ -5,7 +5,6 @@ import numpy as np
 
 from twinjax.calibration import Datum, Identifiability, InverseProblem, Posterior, Prior
 from twinjax.domain import Domain
-from twinjax.domain.distance import signed_distance
 from twinjax.imaging import Scan
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
@@ -41,11 +40,11 @@ def problem(*, forecast_prior: Prior | None = None) -> InverseProblem:
     everywhere = np.arange(DOMAIN.mask.size)
     observations = {
         "cell_density": CellDensityObservation(),
-        "core": SegmentationObservation(0.6),
-        "whole_tumor": SegmentationObservation(0.3),
+        "core": SegmentationObservation(DOMAIN, 0.6),
+        "whole_tumor": SegmentationObservation(DOMAIN, 0.3),
     }
     data = [
-        Datum(day, name, -signed_distance(threshold < START, SPACING).ravel(), everywhere)
+        Datum(day, name, (threshold < START).ravel().astype(float), everywhere)
         for day in (4.0, 8.0)
         for name, threshold in (("core", 0.6), ("whole_tumor", 0.3))
     ]

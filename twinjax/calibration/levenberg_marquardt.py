@@ -271,7 +271,8 @@ def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarra
     Sums are in double precision whatever that of the solve.
     """
     value, jacobian = (np.asarray(x).astype(float) for x in residuals_and_jacobian(problem, jnp.asarray(z, float)))
-    gradient, hessian = jacobian @ value, jacobian @ jacobian.T
+    with np.errstate(invalid="ignore"):
+        gradient, hessian = jacobian @ value, jacobian @ jacobian.T
     solved = np.isfinite(value).all() and np.isfinite(hessian).all()
     return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian
 

@@ -13,7 +13,6 @@ from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.domain.distance import NOWHERE, signed_distance
 from twinjax.imaging import labels
 from twinjax.imaging.features import cellularity_from_adc
 from twinjax.model import AbstractSpatialModel, ContourProfile, ProliferatingNecrotic
@@ -49,8 +48,7 @@ def longitudinal_problem(
     cell_density_discrepancy: float = 0.05,
     pet_noise: float = 0.1,
     pet_discrepancy: float = 0.1,
-    contour_noise: float = 0.7,
-    contour_discrepancy: float = 1.0,
+    segmentation_noise: float = 0.3,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 1.0,
 ) -> InverseProblem:
@@ -77,29 +75,29 @@ def longitudinal_problem(
     core = [_region(visit, "core", domain) for visit in patient.visits]
     seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
     box = domain.box_around(seen, margin_mm) if model.local else None
-    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing, tissue=np.asarray(domain.mask))
+    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
     necrotic = isinstance(model, ProliferatingNecrotic)
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
     correlated = {"correlation_length_mm": correlation_length_mm}
-    segmented = {"noise_std": contour_noise, "discrepancy_std": contour_discrepancy} | correlated
+    segmented = {"noise_std": segmentation_noise} | correlated
     observations: dict[str, AbstractObservation] = {
         "cell_density": density(noise_std=cell_density_noise, discrepancy_std=cell_density_discrepancy, **correlated),
-        "core": SegmentationObservation(0.6, **segmented),
-        "whole_tumor": SegmentationObservation(0.3, **segmented),
-        "necrosis": NecrosisObservation(**segmented),
+        "core": SegmentationObservation(domain, 0.6, **segmented),
+        "whole_tumor": SegmentationObservation(domain, 0.3, **segmented),
+        "necrosis": NecrosisObservation(domain, **segmented),
         "pet": uptake(noise_std=pet_noise, discrepancy_std=pet_discrepancy, **correlated),
     }
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
     near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)
     index = np.flatnonzero(near)
     data = []
-    for visit in patient.visits[1:]:
-        regions = {"core": visit.scan.core, "whole_tumor": visit.scan.whole_tumor}
+    for visit, core_fraction, whole_fraction in zip(patient.visits[1:], core[1:], whole[1:], strict=True):
+        data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
+        data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
         if necrotic:
-            regions["necrosis"] = visit.scan.segmentation == labels.NECROTIC
-        for name, region in regions.items():
-            data.append(contour_datum(visit, name, region, domain, index))
+            dead = domain.from_grid((visit.scan.segmentation == labels.NECROTIC).astype(np.float32), visit.scan.affine)
+            data.append(Datum(visit.day, "necrosis", dead.ravel()[index], index))
     data += _density_data(patient, domain) + _pet_data(patient, domain)
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured
@@ -178,18 +176,6 @@ def _place(path: str) -> tuple[str, str]:
 def _region(visit: Visit, name: str, domain) -> np.ndarray:
     """Fraction of each voxel of the domain that is in a region of the visit's segmentation."""
     return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
-
-
-def contour_datum(visit: Visit, name: str, region: np.ndarray, domain: Domain, index: np.ndarray) -> Datum:
-    """Signed distances (mm, positive inside) from the contour of `region`, a mask on the visit's grid.
-
-    At the voxels `index` of the domain. Where the region ends at the edge of the domain's tissue there is no contour.
-    """
-    scan = visit.scan
-    tissue = domain.to_grid(np.asarray(domain.mask, np.float32), scan.affine, scan.shape) >= 0.5
-    # Beyond the scan `from_grid` gives zero, which must be far outside.
-    depth = (NOWHERE - signed_distance(region & tissue, scan.spacing, tissue)).astype(np.float32)
-    return Datum(visit.day, name, domain.from_grid(depth, scan.affine).ravel()[index] - NOWHERE, index)
 
 
 def _interior(visit: Visit, region: str) -> np.ndarray:

@@ -62,7 +62,7 @@ class RankStatistics:
 def simulated(problem: InverseProblem, key: PRNGKeyArray) -> tuple[Float[Array, " parameters"], InverseProblem]:
     """Parameters drawn from the prior (whitened), and the problem with data that they make, noise and all.
 
-    Raises `InputError` for observations that say how likely data are but not how they come about (contours),
+    Raises `InputError` for observations that say how likely data are but not how they come about (masks),
     `SolverError` where no draw of the prior can be solved.
     """
     for attempt in range(ATTEMPTS):

@@ -1,13 +1,12 @@
 """The inverse problem of one scan: front width, growth length, seed and visibility thresholds."""
 
 import logging
-from dataclasses import replace
 
 import diffrax
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.longitudinal import applicable, contour_datum, fet_uptake, peak_uptake
+from twinjax.calibration.longitudinal import applicable, fet_uptake, peak_uptake
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
@@ -28,8 +27,7 @@ def single_scan_problem(
     *,
     margin_mm: float = 32.0,
     correlation_length_mm: float = 10.0,
-    contour_noise: float = 0.7,
-    contour_discrepancy: float = 1.0,
+    segmentation_noise: float = 0.3,
     pet_noise: float = 0.1,
     pet_discrepancy: float = 0.1,
     solver: diffrax.AbstractSolver | None = None,
@@ -55,15 +53,12 @@ def single_scan_problem(
     index = np.flatnonzero(near)
     coordinates = np.asarray(domain.coordinates()).reshape(len(domain.shape), -1)
     position = np.average(coordinates, axis=1, weights=core_tissue.ravel())
-    noise = {"noise_std": contour_noise, "discrepancy_std": contour_discrepancy}
-    noise |= {"correlation_length_mm": correlation_length_mm}
+    noise = {"noise_std": segmentation_noise, "correlation_length_mm": correlation_length_mm}
     observations: dict[str, AbstractObservation] = {
-        "core": SegmentationObservation(0.6, **noise),
-        "whole_tumor": SegmentationObservation(0.3, **noise),
+        "core": SegmentationObservation(domain, 0.6, **noise),
+        "whole_tumor": SegmentationObservation(domain, 0.3, **noise),
     }
-    seen = replace(patient.visits[0], day=1.0)
-    regions = {"core": scan.core, "whole_tumor": scan.whole_tumor}
-    data = [contour_datum(seen, name, region, domain, index) for name, region in regions.items()]
+    data = [Datum(1.0, "core", core.ravel()[index], index), Datum(1.0, "whole_tumor", whole.ravel()[index], index)]
     if "FET" in scan.images:
         inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
         top = peak_uptake(patient.visits[0], domain)

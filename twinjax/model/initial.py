@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
+from scipy import ndimage
 
 from twinjax.core.errors import InputError
-from twinjax.domain.distance import signed_distance
 
 
 class AbstractInitialCondition(eqx.Module):
@@ -80,16 +80,13 @@ class ContourProfile(AbstractInitialCondition):
         self.tail_width, self.interior_width = jnp.asarray(tail_width, float), jnp.asarray(interior_width, float)
 
     @classmethod
-    def from_masks(cls, core, whole_tumor, spacing, *, tissue=None, **levels) -> "ContourProfile":
-        """From two boolean masks (grid shape) and the voxel edges in mm; `InputError` for an empty core.
-
-        Where `tissue` (bool) is given, a contour that runs along its edge is no front: the density goes up to it.
-        """
+    def from_masks(cls, core, whole_tumor, spacing, **levels) -> "ContourProfile":
+        """From two boolean masks (grid shape) and the voxel edges in mm; `InputError` for an empty core."""
         core = np.asarray(core, bool)
         if not core.any():
             raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
         whole = core | np.asarray(whole_tumor, bool)
-        return cls(signed_distance(core, spacing, tissue), signed_distance(whole, spacing, tissue), **levels)
+        return cls(signed_distance(core, spacing), signed_distance(whole, spacing), **levels)
 
     def __call__(self, domain):
         # Where the two contours touch, the front is at least a voxel wide.
@@ -99,6 +96,16 @@ class ContourProfile(AbstractInitialCondition):
         inside = jnp.maximum(-self.core_distance, 0) / self.interior_width
         beyond = jnp.maximum(self.whole_distance, 0) / self.tail_width
         return jnp.where(domain.mask, jax.nn.sigmoid(between + inside - beyond), 0.0)
+
+
+def signed_distance(region, spacing) -> np.ndarray:
+    """Distance (mm) from the boundary of a boolean region, negative inside it."""
+    region = np.asarray(region, bool)
+    # The wall lies half a voxel from the centres on either side of it; the shortest edge, lest the sign turn.
+    half = min(spacing) / 2
+    outside = np.asarray(ndimage.distance_transform_edt(~region, sampling=spacing))
+    inside = np.asarray(ndimage.distance_transform_edt(region, sampling=spacing))
+    return np.where(region, half - inside, outside - half)
 
 
 class PointSeed(AbstractInitialCondition):

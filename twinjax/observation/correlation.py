@@ -13,7 +13,7 @@ log = logging.getLogger("twinjax")
 # Distance of the points that carry the modes, in decay lengths: they hold more than nine tenths of the variance.
 NODE_DISTANCE = 1.2
 # More points than this cost time; a region that needs them is given a longer correlation instead.
-MOST_NODES = 400
+MOST_NODES = 250
 # Modes whose variance, summed over all voxels, is below that of half a voxel are left to the remainder.
 SMALLEST_EIGENVALUE = 0.5
 
@@ -28,8 +28,8 @@ class CorrelatedModes(eqx.Module):
 
         R = Φ Λ Φᵀ + remainder (I - Φ Φᵀ),   trace R = n.
 
-    So every covariance a² I + b² R has a square root and a determinant that cost a projection. Φ is not stored: it is
-    a product of one matrix an axis, as the correlation is, with `mixing`.
+    So the coefficients Φᵀ e of a field e of covariance a² I + b² R are independent. Φ is not stored: it is a product of
+    one matrix an axis, as the correlation is, with `mixing`.
 
     **Fields:** `factors`, an axis each, (voxels of the box, nodes); `voxel` (n,) into the flattened box; `node` (m,)
     into the flattened grid of nodes; `mixing` (m, K); `eigenvalues` (K,); `remainder`.
@@ -109,25 +109,9 @@ class CorrelatedModes(eqx.Module):
             grid = jnp.tensordot(grid, factor, axes=(0, 1))
         return grid.ravel()[self.voxel]
 
-    def whiten(self, error: Float[Array, " n"], white, correlated) -> Float[Array, " n"]:
-        """(white² I + correlated² R)^(-1/2) error."""
-        inside, outside = self.deviations(white, correlated)
-        return error / outside + self.expand((1 / inside - 1 / outside) * self.project(error))
-
-    def color(self, field: Float[Array, " n"], white, correlated) -> Float[Array, " n"]:
-        """(white² I + correlated² R)^(1/2) field."""
-        inside, outside = self.deviations(white, correlated)
-        return outside * field + self.expand((inside - outside) * self.project(field))
-
-    def log_determinant(self, white, correlated) -> Array:
-        """Of white² I + correlated² R."""
-        inside, outside = self.deviations(white, correlated)
-        return 2 * (jnp.sum(jnp.log(inside)) + (self.voxel.size - inside.size) * jnp.log(outside))
-
-    def deviations(self, white, correlated) -> tuple[Array, Array]:
-        """Of each mode (K,), and of what they do not span."""
-        inside = jnp.sqrt(white**2 + correlated**2 * self.eigenvalues)
-        return inside, jnp.sqrt(white**2 + correlated**2 * self.remainder)
+    def deviations(self, white, correlated) -> Float[Array, " K"]:
+        """Of the coefficients of a field of covariance white² I + correlated² R."""
+        return jnp.sqrt(white**2 + correlated**2 * self.eigenvalues)
 
 
 def _nodes(position: np.ndarray, spacing: np.ndarray, correlation_length_mm: float):

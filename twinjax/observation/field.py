@@ -1,7 +1,5 @@
 """Measurements in every voxel, whose errors are normal and shared by neighbours: cell density from ADC, PET."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,12 +9,9 @@ from scipy import optimize
 
 from twinjax.core.errors import InputError
 from twinjax.observation.correlation import CorrelatedModes
-from twinjax.observation.limit import limit_deviance
 from twinjax.observation.observation import AbstractObservation
 from twinjax.observation.readings import Readings
 
-# In longest edges of a voxel. A predicted distance is of first order, and farther from a contour tells the same.
-BAND = 1.5
 # Levels are sought up to this many times what was stated.
 LARGEST_FACTOR = 100.0
 
@@ -26,13 +21,11 @@ class AbstractFieldObservation(AbstractObservation):
 
     The discrepancy is what the model and the processing of images do wrong: a smooth normal field, independent from
     day to day, of deviation `discrepancy_std` and correlated over `correlation_length_mm` (`CorrelatedModes`). Its
-    cube errs as one; so 10⁴ voxels do not pass for 10⁴ independent data (Kennedy and O'Hagan 2001, J R Stat Soc B
-    63:425, for the idea of the term).
+    cube errs as one (Kennedy and O'Hagan 2001, J R Stat Soc B 63:425, for the idea of the term).
 
-    Where the data are signed distances from a contour (`contour`) those voxels are compared that lie within `BAND` of
-    it. Of a region that is nowhere each voxel must lie outside, with the normal probability of that, and those of one
-    correlation volume count as one: a composite likelihood (Varin, Reid and Firth 2011, Stat Sin 21:5), whose weight
-    is our own choice.
+    Data are the coefficients of the modes, a few hundred smooth averages, and not the voxels: what is left between
+    them, the staircase of masks and the noise of images, is nothing that a model on a grid predicts, and 10⁴ voxels of
+    it as independent data would outweigh all else.
 
     **Fields:** `noise_std` of the white error and `discrepancy_std`, in units of the measurement;
     `correlation_length_mm` (static).
@@ -43,46 +36,35 @@ class AbstractFieldObservation(AbstractObservation):
     correlation_length_mm: eqx.AbstractVar[float]
     levels = ("noise_std", "discrepancy_std")
 
-    contour: ClassVar[bool] = False
-
     def prepared(self, readings, index, domain):
-        position, values = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1), readings.values
-        if not self.contour:
-            modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
-            return Readings(values, modes=modes)
-        if not bool((values > 0).any()):
-            weight = min(1.0, domain.voxel_volume / self.correlation_length_mm ** len(domain.shape))
-            return Readings(values, weight=jnp.asarray(weight))
-        band = np.flatnonzero(np.abs(np.asarray(values)) <= BAND * max(domain.spacing))
-        if not band.size:
-            raise InputError("no voxel is near the contour; signed distances in mm are wanted")
-        modes = CorrelatedModes.of(position[band], domain.spacing, self.correlation_length_mm)
-        return Readings(values, band=jnp.asarray(band), modes=modes)
+        if readings.side is not None:
+            raise InputError("voxels that lie below or above a limit are not offered; leave them out")
+        position = np.stack(np.unravel_index(np.asarray(index), domain.shape), axis=1)
+        modes = CorrelatedModes.of(position, domain.spacing, self.correlation_length_mm)
+        return Readings(readings.values, modes=modes)
 
     def residuals(self, readings, predicted):
-        if readings.weight is not None:
-            return -jnp.sqrt(readings.weight) * limit_deviance(-predicted / self.deviation)
-        error = readings.errors(predicted)
+        error = readings.values - predicted
         if readings.modes is None:
             return error / self.deviation
-        return readings.modes.whiten(error, self.noise_std, self.discrepancy_std)
+        return readings.modes.project(error) / readings.modes.deviations(self.noise_std, self.discrepancy_std)
 
     def log_normalizer(self, readings):
-        if readings.weight is not None:
-            return jnp.zeros(())
-        count = readings.values.size if readings.band is None else readings.band.size
         if readings.modes is None:
-            return -0.5 * count * jnp.log(2 * jnp.pi) - count * jnp.log(self.deviation)
-        determinant = readings.modes.log_determinant(self.noise_std, self.discrepancy_std)
-        return -0.5 * (count * jnp.log(2 * jnp.pi) + determinant)
+            count = readings.values.size
+            return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.deviation))
+        deviations = readings.modes.deviations(self.noise_std, self.discrepancy_std)
+        return -jnp.sum(0.5 * jnp.log(2 * jnp.pi) + jnp.log(deviations))
 
     def sample(self, readings, predicted, key):
-        if self.contour:
-            raise InputError("contours cannot be drawn: which voxels are compared is chosen by the measured ones")
-        white = jax.random.normal(key, predicted.shape)
+        key_white, key_smooth = jax.random.split(key)
+        white = jax.random.normal(key_white, predicted.shape)
         if readings.modes is None:
             return predicted + self.deviation * white
-        return predicted + readings.modes.color(white, self.noise_std, self.discrepancy_std)
+        coefficients = jnp.sqrt(readings.modes.eigenvalues) * jax.random.normal(
+            key_smooth, readings.modes.eigenvalues.shape
+        )
+        return predicted + self.noise_std * white + self.discrepancy_std * readings.modes.expand(coefficients)
 
     @property
     def deviation(self) -> Array:
@@ -93,9 +75,7 @@ class AbstractFieldObservation(AbstractObservation):
         # Per part of the errors: their sum of squares, how many they are, and their variance per discrepancy².
         squares, counts, variances = [], [], []
         for one, expected in zip(readings, predicted, strict=True):
-            if one.weight is not None:
-                continue
-            error = np.asarray(one.errors(expected), float)
+            error = np.asarray(one.values - expected, float)
             total = float(error @ error)
             if one.modes is None:
                 squares, counts, variances = [*squares, total], [*counts, error.size], [*variances, 1.0]
@@ -105,8 +85,6 @@ class AbstractFieldObservation(AbstractObservation):
             counts += [*np.ones(inside.size), error.size - inside.size]
             variances += [*np.asarray(one.modes.eigenvalues, float), float(one.modes.remainder)]
         stated = np.array([float(self.noise_std), float(self.discrepancy_std)])
-        if not counts:
-            return dict(zip(self.levels, stated.tolist(), strict=True))
         square, count, variance = np.asarray(squares), np.asarray(counts), np.asarray(variances)
 
         def cost(logs):
@@ -117,17 +95,15 @@ class AbstractFieldObservation(AbstractObservation):
             return value, np.array([np.sum(slope) * white, np.sum(slope * variance) * correlated])
 
         least = np.log(np.maximum(stated, 1e-3 * stated.max()))
-        bounds = [(low, low + np.log(LARGEST_FACTOR * stated.max()) - low) for low in least]
+        bounds = [(low, np.log(LARGEST_FACTOR * stated.max())) for low in least]
         found = optimize.minimize(cost, least + 0.1, jac=True, bounds=bounds, method="L-BFGS-B").x
-        # A level that is not wanted stays what it was, zero too.
+        # A level that is not wanted stays what it was; from zero the slope is too flat to come back to the bound.
         return {
-            name: float(level if log <= low + 1e-6 else np.exp(log))
+            name: float(level if log <= low + (1e-6 if level > 0 else 1.0) else np.exp(log))
             for name, log, low, level in zip(self.levels, found, least, stated, strict=True)
         }
 
     def effective_count(self, readings):
-        if readings.weight is not None:
-            return max(1.0, readings.values.size * float(readings.weight))
         if readings.modes is None:
             return float(readings.values.size)
         # So many modes of equal variance would spread as much.

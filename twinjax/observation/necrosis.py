@@ -1,11 +1,12 @@
 """What scans show of models that tell living cells from dead ones."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from twinjax.observation.field import AbstractFieldObservation
-from twinjax.observation.segmentation import CONTOUR_DISCREPANCY, CONTOUR_NOISE, front_distance
+from twinjax.observation.segmentation import THRESHOLD_SOFTNESS, AbstractMaskObservation, voxels_per_datum
 
 
 class ViableDensityObservation(AbstractFieldObservation):
@@ -43,24 +44,19 @@ class ViablePETObservation(AbstractFieldObservation):
         return self.background + self.scale * model.viable_density(state)
 
 
-class NecrosisObservation(AbstractFieldObservation):
-    """The contour of the necrotic core, dark within the enhancing rim of T1CE, as `front_distance` in mm.
+class NecrosisObservation(AbstractMaskObservation):
+    """The necrotic core, dark within the enhancing rim of T1CE: the necrotic fraction N exceeds a threshold.
 
-    The default threshold 0.5 of the necrotic fraction (half of the tissue is dead) is our own choice.
+    The default threshold 0.5 (half of the tissue is dead) is our own choice.
     """
 
     threshold: Float[Array, ""]
     noise_std: Float[Array, ""]
-    discrepancy_std: Float[Array, ""]
-    correlation_length_mm: float = eqx.field(static=True)
-    contour = True
+    voxels_per_datum: float = eqx.field(static=True)
 
-    def __init__(
-        self, threshold=0.5, *, noise_std=CONTOUR_NOISE, discrepancy_std=CONTOUR_DISCREPANCY, correlation_length_mm=10.0
-    ):
-        self.threshold = jnp.asarray(threshold, float)
-        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
-        self.correlation_length_mm = float(correlation_length_mm)
+    def __init__(self, domain, threshold=0.5, *, noise_std=0.3, correlation_length_mm=10.0):
+        self.threshold, self.noise_std = jnp.asarray(threshold, float), jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
     def predict(self, model, state) -> Array:
-        return front_distance(model.necrotic_density(state), self.threshold, model.domain)
+        return jax.nn.sigmoid((model.necrotic_density(state) - self.threshold) / THRESHOLD_SOFTNESS)

@@ -1,72 +1,77 @@
-"""Contours: where an observer saw the tumour end."""
+"""Masks: which voxels an observer marked as tumour."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from twinjax.observation.field import AbstractFieldObservation
+from twinjax.core.errors import InputError
+from twinjax.observation.observation import AbstractObservation
 
-# A front is taken to be no flatter than one unit of log odds in so many mm: after treatment a plateau of cells may lie
-# near the threshold, where an observer's level, and not the place, is uncertain (0.1 in log odds is then 0.7 mm). Our
-# own choice.
-FLATTEST_MM = 7.0
-# Densities are kept this far from 0 and 1, where log odds are infinite.
-LEAST = 1e-6
-# White error of a contour (mm): about half a voxel; and what observers and models do over regions. Our own choice.
-CONTOUR_NOISE, CONTOUR_DISCREPANCY = 0.7, 1.0
+# Width (in density) of the smooth step that stands for a visibility threshold: V = integral of H(u - threshold).
+THRESHOLD_SOFTNESS = 0.05
 
 
-class SegmentationObservation(AbstractFieldObservation):
-    """The contour of a region in which the density exceeds a visibility threshold, as `front_distance` in mm.
+class AbstractMaskObservation(AbstractObservation):
+    """The part of each voxel that was marked, near sigmoid((density - threshold) / softness), with normal error.
+
+    Voxels within one correlation volume are marked together, so that each counts for 1 / `voxels_per_datum`: a
+    composite likelihood of voxels, tempered to the number of independent data (Varin, Reid and Firth 2011, Stat Sin
+    21:5, review such; the weight is our own choice).
+
+    **Fields:** `threshold`; `noise_std` of one voxel; `voxels_per_datum` (static, >= 1).
+    """
+
+    threshold: eqx.AbstractVar[Float[Array, ""]]
+    noise_std: eqx.AbstractVar[Float[Array, ""]]
+    voxels_per_datum: eqx.AbstractVar[float]
+    levels = ("noise_std",)
+
+    def prepared(self, readings, index, domain):
+        del index, domain
+        if not bool(((readings.values >= 0) & (readings.values <= 1)).all()):
+            raise InputError("a mask holds parts of voxels, 0 to 1")
+        return readings
+
+    def residuals(self, readings, predicted):
+        return (readings.values - predicted) / (self.noise_std * self.voxels_per_datum**0.5)
+
+    def log_normalizer(self, readings):
+        # That of the tempered density: one factor for each independent datum.
+        count = readings.values.size / self.voxels_per_datum
+        return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.noise_std))
+
+    def sample(self, readings, predicted, key):
+        raise InputError("masks cannot be drawn: a composite likelihood of voxels does not say how they come about")
+
+    def likeliest_levels(self, readings, predicted):
+        error = np.concatenate([np.asarray(a.values - b, float) for a, b in zip(readings, predicted, strict=True)])
+        return {"noise_std": max(float(self.noise_std), float(np.sqrt(np.mean(error**2))))}
+
+    def effective_count(self, readings):
+        return max(1.0, readings.values.size / self.voxels_per_datum)
+
+
+class SegmentationObservation(AbstractMaskObservation):
+    """A mask that shows where the density exceeds a visibility threshold.
 
     Thresholds: T1Gd core 0.6 to 0.8, T2-FLAIR 0.05 to 0.6 of the carrying capacity (Lipkova et al. 2019, IEEE TMI
-    38:1875). Data are signed distances in mm, positive inside (minus `twinjax.domain.signed_distance`), of the tissue.
+    38:1875).
     """
 
     threshold: Float[Array, ""]
     noise_std: Float[Array, ""]
-    discrepancy_std: Float[Array, ""]
-    correlation_length_mm: float = eqx.field(static=True)
-    contour = True
+    voxels_per_datum: float = eqx.field(static=True)
 
-    def __init__(
-        self, threshold, *, noise_std=CONTOUR_NOISE, discrepancy_std=CONTOUR_DISCREPANCY, correlation_length_mm=10.0
-    ):
-        self.threshold = jnp.asarray(threshold, float)
-        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
-        self.correlation_length_mm = float(correlation_length_mm)
+    def __init__(self, domain, threshold, *, noise_std=0.3, correlation_length_mm=10.0):
+        self.threshold, self.noise_std = jnp.asarray(threshold, float), jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
     def predict(self, model, state):
-        return front_distance(model.cell_density(state), self.threshold, model.domain)
+        return jax.nn.sigmoid((model.cell_density(state) - self.threshold) / THRESHOLD_SOFTNESS)
 
 
-def front_distance(density: Float[Array, "*grid"], threshold, domain) -> Float[Array, "*grid"]:
-    """Signed distance (mm, positive where denser) from the contour density = threshold, to first order:
-
-        (logit u - logit threshold) / |grad logit u|
-
-    The logit of a front is nearly straight, far ahead of it and far behind (see `ContourProfile`). How steep the front
-    is does not enter, unlike in the likelihood of a mask whose probability rises with the density: that one is the
-    likelier the steeper the front, and draws thresholds to where it is steepest (docs/likelihood.md).
-    """
-    within = jnp.clip(density, LEAST, 1 - LEAST)
-    odds = jnp.log(within) - jnp.log1p(-within)
-    steepness = 1 / FLATTEST_MM**2
-    for axis, spacing in enumerate(domain.spacing):
-        # Differences to either neighbour within the tissue.
-        both = _ahead(domain.mask, axis) & _behind(domain.mask, axis)
-        step = jnp.where(both, (_ahead(odds, axis) - _behind(odds, axis)) / spacing, 0.0)
-        pad = [(0, 0)] * odds.ndim
-        pad[axis] = (1, 1)
-        slopes, known = jnp.pad(step, pad), jnp.pad(both.astype(odds.dtype), pad)
-        total = _ahead(slopes, axis) + _behind(slopes, axis)
-        steepness += (total / jnp.maximum(_ahead(known, axis) + _behind(known, axis), 1.0)) ** 2
-    return (odds - jnp.log(threshold) + jnp.log1p(-threshold)) / jnp.sqrt(steepness)
-
-
-def _ahead(array, axis: int):
-    return array[(slice(None),) * axis + (slice(1, None),)]
-
-
-def _behind(array, axis: int):
-    return array[(slice(None),) * axis + (slice(None, -1),)]
+def voxels_per_datum(domain, correlation_length_mm: float) -> float:
+    """How many voxels of a domain one correlation volume holds, at least 1."""
+    return max(1.0, correlation_length_mm ** len(domain.shape) / domain.voxel_volume)

@@ -131,9 +131,7 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
             visit = days.index(datum.day)
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
             predicted = visible_volume(tumor.model.cell_density(state), threshold, domain)
-            # A voxel that the contour cuts is marked in part.
-            marked = np.clip(np.asarray(datum.values) / min(domain.spacing) + 0.5, 0, 1)
-            observed = float(marked.sum()) * domain.voxel_volume
+            observed = float(datum.values.sum()) * domain.voxel_volume
             # Below about a millilitre a logarithm says little about a model.
             errors.append(np.log((observed + 500.0) / (float(predicted) + 500.0)))
         spread = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
