@@ -36,6 +36,17 @@ def interleaved(functions: dict[str, Callable], repeats: int = REPEATS) -> dict[
     return seconds
 
 
+def processor_seconds(functions: dict[str, Callable], repeats: int = REPEATS) -> dict[str, float]:
+    """Median over the rounds of the processor time of each, all threads: it hardly depends on who else is at work."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.process_time()
+            jax.block_until_ready(function())
+            seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
 def ratio(seconds: dict[str, list[float]], name: str, base: str) -> float:
     """Median over the rounds of the seconds of `name` over those of `base`."""
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
