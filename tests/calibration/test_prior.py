@@ -121,8 +121,8 @@ def test_every_shipped_prior_fits_the_model_of_its_name(name, known_treatments):
         profile = ContourProfile.from_masks(mask, mask, model.domain.spacing)
         initial = PointSeed([2.0, 2.0, 2.0]) if name.endswith("single_scan") else profile
         observation = {
-            "core": SegmentationObservation(0.6),
-            "whole_tumor": SegmentationObservation(0.3),
+            "core": SegmentationObservation(model.domain, 0.6),
+            "whole_tumor": SegmentationObservation(model.domain, 0.3),
             "cell_density": CellDensityObservation(),
             "pet": PETObservation(),
         }

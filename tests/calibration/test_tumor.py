@@ -26,7 +26,7 @@ def tumor() -> Tumor:
             Chemotherapy([3.0], [90.0], drug="lomustine"),
         )
     )
-    observation = {"core": SegmentationObservation(0.6)}
+    observation = {"core": SegmentationObservation(domain, 0.6)}
     return Tumor(FisherKPP(domain), regimen, DensityField(jnp.asarray(DENSITY)), observation)
 
 

@@ -1,5 +1,7 @@
 """One number at an instant, with normal error on the observation's scale."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -54,5 +56,5 @@ class AbstractScalarObservation(AbstractObservation):
             return -normal - stats.norm.logcdf(-side[~read] * distance[~read]).sum()
 
         low = np.log(stated)
-        found = optimize.minimize_scalar(cost, bounds=(low, low + np.log(LARGEST_FACTOR)), method="bounded")
+        found: Any = optimize.minimize_scalar(cost, bounds=(low, low + np.log(LARGEST_FACTOR)), method="bounded")
         return {"noise_std": stated if cost(low) <= found.fun else float(np.exp(found.x))}
