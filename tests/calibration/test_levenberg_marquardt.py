@@ -186,7 +186,10 @@ def test_a_noise_level_may_be_a_parameter():
 def test_a_parameter_that_no_datum_shows_is_named():
     problem = line.problem({**line.GROWTH, **line.THRESHOLD})
     posterior = LevenbergMarquardt().fit(problem, key=KEY)
-    assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: no datum depends on threshold")
+    assert posterior.diagnostics["converged"]
+    assert posterior.diagnostics["warnings"][0].startswith(
+        "no datum depends on threshold, whose posterior is the prior"
+    )
     assert posterior.diagnostics["contraction"]["threshold"] == pytest.approx(0.0, abs=0.1)
 
 

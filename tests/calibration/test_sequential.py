@@ -21,7 +21,7 @@ from twinjax.calibration import (
     course_problem,
     longitudinal_problem,
 )
-from twinjax.calibration.importance import _log_densities
+from twinjax.calibration.density import log_densities
 from twinjax.calibration.pointwise import datum_log_likelihoods
 from twinjax.calibration.sequential import _added, _log_ratio
 from twinjax.core.config import load_named
@@ -156,7 +156,7 @@ def test_a_raised_noise_level_weighs_all_data_anew(batch):
     latest = datum_log_likelihoods(new, z_new)[:, added].sum(axis=1)
     assert len(added) == 3
     np.testing.assert_allclose(_log_ratio(old, new, z_old, z_new), latest, rtol=1e-12)
-    densities = [np.asarray(_log_densities(p, jnp.asarray(z))) for p, z in ((raised, z_new), (old, z_old))]
+    densities = [log_densities(p, np.asarray(z)) for p, z in ((raised, z_new), (old, z_old))]
     unseen = norm.logpdf(z_new[:, 1])
     np.testing.assert_allclose(_log_ratio(old, raised, z_old, z_new), densities[0] - unseen - densities[1], rtol=1e-9)
 

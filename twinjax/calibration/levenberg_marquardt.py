@@ -73,11 +73,6 @@ class Mode:
     def doubts(self) -> list[str]:
         """What speaks against a posterior that is built on this mode, in plain words."""
         doubts = self.unreached
-        if self.unseen:
-            doubts.append(
-                f"no datum depends on {', '.join(self.unseen)}, whose posterior is the prior: leave it out of the "
-                "prior, or give data that show it"
-            )
         if self.gap < FEW_NATS:
             doubts.append(
                 f"another mode has {np.exp(-self.gap):.2g} times the mass of this one, which is left out; take "
@@ -89,7 +84,8 @@ class Mode:
     def report(self) -> dict[str, Any]:
         """What the search of the mode adds to the diagnostics of a posterior."""
         gap = self.gap if np.isfinite(self.gap) else None
-        return {"jacobians": self.jacobians, "starts": self.starts, "modes_found": self.found, "mode_gap_nats": gap}
+        report = {"jacobians": self.jacobians, "starts": self.starts, "modes_found": self.found, "mode_gap_nats": gap}
+        return report | {"unseen": list(self.unseen)}
 
     def log_mass(self, log_density: float | None = None) -> float:
         """Logarithm of the integral of the normal curve with the density and the curvature of this mode.

@@ -106,6 +106,12 @@ class Posterior:
         }
         diagnostics["noise"] = problem.noise
         diagnostics["warnings"] = problem.warnings
+        if unseen := diagnostics.get("unseen"):
+            diagnostics["warnings"] = [
+                *problem.warnings,
+                f"no datum depends on {', '.join(unseen)}, whose posterior is the prior: leave it out of the prior, or "
+                "give data that show it",
+            ]
         diagnostics["edge_density"] = edge = float(problem.edge_density(jnp.asarray(z_map)))
         doubts = list(doubts)
         if edge > LARGEST_EDGE_DENSITY:

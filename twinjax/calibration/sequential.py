@@ -99,6 +99,7 @@ def assimilate(
         mode.z,
         method=REWEIGHTED + posterior.diagnostics["method"].removeprefix(REWEIGHTED),
         doubts=mode.doubts,
+        unseen=list(mode.unseen),
         effective=found,
         pareto_k=pareto_k,
         solver_failures=failures,

@@ -1,12 +1,11 @@
 """What scans show of models that tell living cells from dead ones."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from twinjax.observation.field import AbstractFieldObservation
-from twinjax.observation.segmentation import THRESHOLD_SOFTNESS, AbstractMaskObservation, voxels_per_datum
+from twinjax.observation.segmentation import AbstractMaskObservation, marked_part, voxels_per_datum
 
 
 class ViableDensityObservation(AbstractFieldObservation):
@@ -59,4 +58,4 @@ class NecrosisObservation(AbstractMaskObservation):
         self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
     def predict(self, model, state) -> Array:
-        return jax.nn.sigmoid((model.necrotic_density(state) - self.threshold) / THRESHOLD_SOFTNESS)
+        return marked_part(model.necrotic_density(state), self.threshold, model.domain)
