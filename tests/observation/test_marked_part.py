@@ -20,13 +20,13 @@ def ramp(slope_per_mm, spacing):
     return blocks.mean(axis=1), (blocks > 0.5).mean(axis=1), Domain(np.ones(count), (spacing,))
 
 
-@pytest.mark.parametrize(("slope", "spacing"), [(0.05, 1.0), (0.2, 1.0), (0.2, 2.0), (0.1, 3.0)])
+@pytest.mark.parametrize(("slope", "spacing"), [(0.05, 1.0), (0.2, 1.0), (0.2, 2.0), (0.1, 3.0), (0.3, 2.0)])
 def test_the_volume_above_a_threshold_is_right_whatever_the_grid(slope, spacing):
-    """Within a tenth of a voxel, where one width for all would err by more for steep fronts."""
+    """The contour lies within a sixth of a voxel of where it is, and no part is off by more than that."""
     density, part, domain = ramp(slope, spacing)
     found = np.asarray(marked_part(jnp.asarray(density), 0.5, domain))
-    assert abs(found.sum() - part.sum()) < 0.1
-    assert np.abs(found - part).max() < 0.25
+    assert abs(found.sum() - part.sum()) < 1 / 6
+    assert np.abs(found - part).max() < 1 / 6
 
 
 def test_a_wide_tail_is_not_marked():

@@ -75,9 +75,9 @@ class SegmentationObservation(AbstractMaskObservation):
 def marked_part(density: Float[Array, "*grid"], threshold, domain) -> Float[Array, "*grid"]:
     """The part of each voxel where the density exceeds the threshold: sigmoid((u - threshold) / width).
 
-    A density that changes by d_i over a voxel along axis i has the variance sum d_i² / 12 in it, and a logistic curve of
-    that variance the width sqrt(sum d_i²) / (2 π); an observer is vague by `THRESHOLD_SOFTNESS` besides. Were the width
-    the same everywhere, the tail of a tumour, which is wide, would be marked by a share of all its voxels.
+    A density that changes by d_i over a voxel along axis i has the variance sum d_i² / 12 in it, and a logistic curve
+    of that variance the width sqrt(sum d_i²) / (2 π); an observer is vague by `THRESHOLD_SOFTNESS` besides. Were the
+    width the same everywhere, the tail of a tumour, which is wide, would be marked by a share of all its voxels.
     """
     variance = jnp.full(density.shape, THRESHOLD_SOFTNESS**2, density.dtype)
     for axis in range(density.ndim):
