@@ -115,7 +115,11 @@ def measured(model, regimen, state0, days, truth, *, max_step: float) -> Inverse
     prior = {
         name: {"distribution": ("lognormal", truth[name] * OFF[name], 0.6), "where": PATHS[name]} for name in truth
     }
-    observation = {"density": CellDensityObservation(domain, noise_std=NOISE, correlation_length_mm=CORRELATION_MM)}
+    observation = {
+        "density": CellDensityObservation(
+            noise_std=0.2 * NOISE, discrepancy_std=NOISE, correlation_length_mm=CORRELATION_MM
+        )
+    }
     return InverseProblem(model, regimen, DensityField(state0), observation, data, Prior(prior), max_step=max_step)
 
 

@@ -102,6 +102,11 @@ class Case:
             white = ndimage.gaussian_filter(white, self.noise_length / (2 * np.sqrt(np.pi)) / self.edge)
         return NOISE * white / white.std()
 
+    def observation(self, correlation: float) -> CellDensityObservation:
+        """What `noise` is: independent, or smooth with a tenth of it white."""
+        levels = (NOISE, 0.0) if not self.noise_length else (0.1 * NOISE, NOISE)
+        return CellDensityObservation(noise_std=levels[0], discrepancy_std=levels[1], correlation_length_mm=correlation)
+
     def problem(self, *, field: bool) -> InverseProblem:
         random = np.random.default_rng(0)
         everywhere = np.arange(self.domain.mask.size)
@@ -118,7 +123,7 @@ class Case:
             FisherKPP(self.domain),
             Regimen(),
             DensityField(jnp.asarray(self.truth[0], float)),
-            {"density": CellDensityObservation(self.domain, noise_std=NOISE, correlation_length_mm=correlation)},
+            {"density": self.observation(correlation)},
             data,
             Prior({"diffusivity": diffusivity, "proliferation_rate": rate}),
             max_step=2.0,
