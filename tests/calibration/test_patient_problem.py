@@ -84,6 +84,23 @@ def test_the_data_are_those_of_the_scans():
     assert volume == pytest.approx(VISITS[1].scan.whole_tumor.sum() * EDGE**3, rel=0.01)
 
 
+def test_the_white_noise_is_that_of_the_scans():
+    """On their own grid; ADC that is too smooth to be true keeps a share of what is taken where nothing is seen."""
+    rng, level = np.random.default_rng(0), 0.04
+    noisy = []
+    for visit in VISITS:
+        adc = visit.scan.images["ADC"] + level * (WATER - PACKED) * rng.standard_normal(DOMAIN.shape)
+        noisy.append(Visit(visit.day, scan(DENSITIES[len(noisy)], ADC=adc.astype(np.float32))))
+    fine = FisherKPP(DOMAIN)
+    found = longitudinal_problem(patient(noisy), fine, default_prior()).noise["cell_density"]["noise_std"]
+    # The range of the densities is that of the noisy ADC, a little wider than the true one.
+    assert found == pytest.approx(level, rel=0.3)
+    smooth = longitudinal_problem(patient(), fine, default_prior()).noise["cell_density"]["noise_std"]
+    assert smooth == pytest.approx(0.02)
+    given = longitudinal_problem(patient(noisy), fine, default_prior(), cell_density_noise=0.3)
+    assert given.noise["cell_density"]["noise_std"] == pytest.approx(0.3)
+
+
 def test_laboratory_values_that_the_model_predicts_are_data():
     """Here the volume of all cells, the whole of what `FisherKPP` names; testosterone says nothing to it."""
     volume = 3.5e4

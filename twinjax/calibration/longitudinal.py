@@ -14,7 +14,7 @@ from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging import labels
-from twinjax.imaging.features import cellularity_from_adc
+from twinjax.imaging.features import cellularity_from_adc, local_scatter
 from twinjax.model import AbstractSpatialModel, ContourProfile, ProliferatingNecrotic
 from twinjax.observation import (
     AbstractObservation,
@@ -31,6 +31,8 @@ from twinjax.treatment import Regimen
 
 # The slices of clinical diffusion images are 3 to 5 mm thick.
 PARTIAL_VOLUME_MM = 3.0
+# White noise of images that are too small to show it (density; the first peak of PET): our own choice.
+CELL_DENSITY_NOISE, PET_NOISE, LEAST_SHARE = 0.05, 0.1, 0.4
 # Of the places that a parameter may live in, those that a patient may lack.
 PLACED = ("regimen", "observation")
 
@@ -44,9 +46,9 @@ def longitudinal_problem(
     *,
     margin_mm: float = 16.0,
     correlation_length_mm: float = 10.0,
-    cell_density_noise: float = 0.05,
+    cell_density_noise: float | None = None,
     cell_density_discrepancy: float = 0.05,
-    pet_noise: float = 0.1,
+    pet_noise: float | None = None,
     pet_discrepancy: float = 0.1,
     segmentation_noise: float = 0.3,
     solver: diffrax.AbstractSolver | None = None,
@@ -62,7 +64,7 @@ def longitudinal_problem(
     visible tumour is solved; `InverseProblem.edge_density` tells whether that was enough.
 
     `correlation_length_mm` is the edge of the cube within which voxels err together; for the noise levels see
-    docs/likelihood.md.
+    docs/likelihood.md. The white noise of ADC and PET is what their voxels scatter (`local_scatter`), unless given.
 
     Raises `InputError` for fewer than two visits, or an empty core at baseline.
     """
@@ -81,6 +83,11 @@ def longitudinal_problem(
     uptake = ViablePETObservation if necrotic else PETObservation
     correlated = {"correlation_length_mm": correlation_length_mm}
     segmented = {"noise_std": segmentation_noise} | correlated
+    densities, uptakes = _density_data(patient, domain), _pet_data(patient, domain)
+    if cell_density_noise is None:
+        cell_density_noise = white_noise(densities, domain, CELL_DENSITY_NOISE)
+    if pet_noise is None:
+        pet_noise = white_noise(uptakes, domain, PET_NOISE)
     observations: dict[str, AbstractObservation] = {
         "cell_density": density(noise_std=cell_density_noise, discrepancy_std=cell_density_discrepancy, **correlated),
         "core": SegmentationObservation(domain, 0.6, **segmented),
@@ -98,7 +105,7 @@ def longitudinal_problem(
         if necrotic:
             dead = domain.from_grid((visit.scan.segmentation == labels.NECROTIC).astype(np.float32), visit.scan.affine)
             data.append(Datum(visit.day, "necrosis", dead.ravel()[index], index))
-    data += _density_data(patient, domain) + _pet_data(patient, domain)
+    data += densities + uptakes
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured
     used = {datum.observation for datum in data}
@@ -182,6 +189,22 @@ def _interior(visit: Visit, region: str) -> np.ndarray:
     """(X, Y, Z) bool: where ADC was measured (it is not 0) in a region without its outer `PARTIAL_VOLUME_MM`."""
     depth = ndimage.distance_transform_edt(getattr(visit.scan, region), sampling=visit.scan.spacing)
     return (np.asarray(depth) > PARTIAL_VOLUME_MM) & (visit.scan.images["ADC"] > 0)
+
+
+def white_noise(data: Sequence[Datum], domain: Domain, otherwise: float) -> float:
+    """The scatter of single voxels of `domain`, over all the data; `otherwise` where they are too few to tell.
+
+    Never below `LEAST_SHARE` of that: neighbours share the noise of an image that was resampled or smoothed, which then
+    hides.
+    """
+    found = []
+    for datum in data:
+        image, region = np.zeros(domain.shape), np.zeros(domain.shape, bool)
+        image.flat[np.asarray(datum.index)] = np.asarray(datum.values)
+        region.flat[np.asarray(datum.index)] = True
+        found.append(local_scatter(image, region))
+    known = [level for level in found if np.isfinite(level) and level > 0]
+    return max(float(np.sqrt(np.mean(np.square(known)))), LEAST_SHARE * otherwise) if known else otherwise
 
 
 def densest_adc(visits: Sequence[Visit]) -> float | None:

@@ -6,7 +6,7 @@ import diffrax
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.longitudinal import applicable, fet_uptake, peak_uptake
+from twinjax.calibration.longitudinal import PET_NOISE, applicable, fet_uptake, peak_uptake, white_noise
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError
@@ -28,7 +28,7 @@ def single_scan_problem(
     margin_mm: float = 32.0,
     correlation_length_mm: float = 10.0,
     segmentation_noise: float = 0.3,
-    pet_noise: float = 0.1,
+    pet_noise: float | None = None,
     pet_discrepancy: float = 0.1,
     solver: diffrax.AbstractSolver | None = None,
     max_step: float = 0.025,
@@ -37,7 +37,8 @@ def single_scan_problem(
 
     The tumour grows from a point near the core's centre (clock 0) to the scan (clock 1) without treatment. PET is
     scaled to the 99th percentile of its values in the tumour, and used there only. `margin_mm` around the tumour
-    is solved and compared; `max_step` is in units of the clock.
+    is solved and compared; `max_step` is in units of the clock. The white noise of PET is what its voxels scatter,
+    unless `pet_noise` is given.
 
     Raises `InputError` for an empty core.
     """
@@ -61,11 +62,13 @@ def single_scan_problem(
     data = [Datum(1.0, "core", core.ravel()[index], index), Datum(1.0, "whole_tumor", whole.ravel()[index], index)]
     if "FET" in scan.images:
         inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
-        top = peak_uptake(patient.visits[0], domain)
+        measured = Datum(1.0, "pet", uptake / peak_uptake(patient.visits[0], domain), inside)
         observations["pet"] = PETObservation(
-            noise_std=pet_noise, discrepancy_std=pet_discrepancy, correlation_length_mm=correlation_length_mm
+            noise_std=white_noise([measured], domain, PET_NOISE) if pet_noise is None else pet_noise,
+            discrepancy_std=pet_discrepancy,
+            correlation_length_mm=correlation_length_mm,
         )
-        data.append(Datum(1.0, "pet", uptake / top, inside))
+        data.append(measured)
     prior, _ = applicable(prior, Regimen(), observations)
     log.info("  %d data of one scan, %d unknowns", sum(d.values.size for d in data), len(prior.names))
     # The same on every grid, or a coarse fit would not carry over; wide enough for the coarsest.

@@ -19,6 +19,7 @@ from twinjax.imaging.features.recist import target_lesions as target_lesions
 from twinjax.imaging.features.record import feature_record as feature_record
 from twinjax.imaging.features.record import tumor_features as tumor_features
 from twinjax.imaging.features.record import write_features as write_features
+from twinjax.imaging.features.scatter import local_scatter as local_scatter
 from twinjax.imaging.features.shape import measure_volume as measure_volume
 from twinjax.imaging.features.shape import shape_measures as shape_measures
 from twinjax.imaging.features.shape import surface_area_mm2 as surface_area_mm2
