@@ -30,6 +30,13 @@ hypothesis.settings.load_profile("repeatable")
 install_import_hook("twinjax", "typechecker.checked")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Compiled programs of all modules together take 8 GB and more a process; the cache on disk has them again."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder with public patient data, named by TWINJAX_DATA; tests that need it are skipped without it."""
