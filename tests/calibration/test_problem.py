@@ -12,6 +12,7 @@ from twinjax.calibration import Datum, InverseProblem, Prior
 from twinjax.core.errors import InputError
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, LogVolumeObservation, SegmentationObservation
+from twinjax.observation.segmentation import marked_part
 from twinjax.treatment import Regimen
 
 EVERYWHERE = np.arange(line.N)
@@ -51,7 +52,7 @@ def test_residuals_are_data_minus_prediction_in_deviations(treated):
     r = np.asarray(treated.residuals(z))
     np.testing.assert_allclose(r[: line.N], (line.DENSITIES[0] - u[0]) / line.NOISE, rtol=1e-9, atol=1e-9)
     threshold = float(treated.prior.values(z)["threshold"])
-    seen = 1 / (1 + np.exp(-(u[1] - threshold) / 0.05))
+    seen = np.asarray(marked_part(jnp.asarray(u[1]), threshold, line.DOMAIN))
     data = {datum.observation: datum for datum in treated.data if datum.day == line.DAYS[1]}
     expected = (np.asarray(data["core"].values) - seen) / (0.2 * 2**0.5)
     position = [datum.observation for datum in treated.data].index("core") * line.N
@@ -198,6 +199,6 @@ def test_noise_of_a_tempered_observation_is_that_of_one_voxel():
     problem = line.problem(data=[Datum(30.0, "core", np.ones(line.N), EVERYWHERE)])
     z = jnp.zeros(2)
     u = np.asarray(problem.simulate(z).states)[0]
-    miss = 1 - 1 / (1 + np.exp(-(u - 0.6) / 0.05))
+    miss = 1 - np.asarray(marked_part(jnp.asarray(u), 0.6, line.DOMAIN))
     raised = problem.with_noise_from_residuals(z)
     assert raised.noise["core"]["noise_std"] == pytest.approx(np.sqrt(np.mean(miss**2)), rel=1e-6)

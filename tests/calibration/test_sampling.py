@@ -79,7 +79,10 @@ def test_nuts_reports_what_it_did(nuts):
     assert d["divergences"] == 0
     assert 0.6 < d["accept_probability"] <= 1
     assert d["gradients"] >= 300
-    assert d["noise"] == {"density": pytest.approx(line.NOISE), "core": pytest.approx(0.2)}
+    assert d["noise"] == {
+        "density": {"noise_std": pytest.approx(line.NOISE), "discrepancy_std": 0.0},
+        "core": {"noise_std": pytest.approx(0.2)},
+    }
     assert all(value < 1.05 for value in d["r_hat"].values())
     assert all(value > 100 for value in d["ess"].values())
     # Of all transitions, those of the warm-up too.

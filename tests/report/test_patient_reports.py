@@ -98,7 +98,7 @@ def test_one_scan_is_fitted_and_planned(posterior, recurrence):
         {name: posterior.samples["diffusivity"] for name in lengths},
         posterior.z,
         lengths,
-        posterior.z_map[:2],
+        posterior.z_map,
         dict.fromkeys(lengths, "mm"),
         posterior.diagnostics,
         posterior.problem,

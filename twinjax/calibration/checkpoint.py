@@ -86,7 +86,10 @@ class Checkpoint:
 
 
 def fingerprint(problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray) -> str:
-    """A hash of all that a result follows from: data, model, prior, settings, key, versions and precision."""
+    """A hash of all that a result follows from: data, model, prior, settings, key, versions and precision.
+
+    Numbers go in with seven digits: what a solve makes anew may differ in the last bit from one process to another.
+    """
     prior = [(p.name, p.where, type(p.distribution).__name__) for p in problem.prior.parameters]
     versions = [version(name) for name in PACKAGES]
     words = [ADDRESS.sub("", eqx.tree_pformat(problem)), *map(repr, (prior, _settings(calibrator), versions))]
@@ -95,7 +98,9 @@ def fingerprint(problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArr
     distributions = [p.distribution for p in problem.prior.parameters]
     for leaf in jax.tree.leaves((problem, distributions, jax.random.key_data(key))):
         if eqx.is_array_like(leaf):
-            digest.update(np.ascontiguousarray(leaf).tobytes())
+            number = np.asarray(leaf)
+            single = number.astype(np.float32) if np.issubdtype(number.dtype, np.floating) else number
+            digest.update(np.ascontiguousarray(single).tobytes())
     return digest.hexdigest()
 
 
