@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import diffrax
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -170,14 +174,34 @@ def identify(posterior: Posterior, *, profile: bool = False) -> Identifiability:
 
     One expansion at the mode gives the Fisher information, which the calibration has compiled already; `profile` adds
     the profile likelihood of every parameter, some twenty small fits each. Do it on the grid of the fit, before
-    `Posterior.attach`. Raises `InputError` for a posterior without its problem.
+    `Posterior.attach`. Fields are left as they are at the mode: what is said is said of the other parameters. Raises
+    `InputError` for a posterior without its problem.
     """
     problem = posterior.problem
     if problem is None:
         raise InputError("identify: a posterior read from a file has to be attached to its problem first")
+    if problem.prior.fields:
+        single = [p for p in problem.prior.parameters if p.name not in problem.prior.fields]
+        where = np.array([problem.prior.blocks[p.name].start for p in single], int)
+        return Identifiability.of(single, _information_along(problem, posterior.z_map, where), posterior.z[..., where])
     profiles = {name: profile_likelihood(posterior, name) for name in posterior.names} if profile else {}
     information = fisher_information(problem, posterior.z_map)
     return Identifiability.of(problem.prior.parameters, information, posterior.z, profiles)
+
+
+def _information_along(problem: InverseProblem, z, where: np.ndarray) -> np.ndarray:
+    """Fisher's information in some coordinates of z, the others as they are."""
+    directions = jnp.asarray(np.eye(problem.dimension)[where])
+    rows = np.asarray(_derivatives(problem, jnp.asarray(z, float), directions)).astype(float)
+    if not np.isfinite(rows).all():
+        raise InputError("the Fisher information cannot be computed: the forward solve fails at the mode")
+    return rows @ rows.T - np.eye(where.size)
+
+
+@eqx.filter_jit
+def _derivatives(problem: InverseProblem, z, directions):
+    residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode())
+    return jax.lax.map(lambda direction: jax.jvp(residuals, (z,), (direction,))[1], directions)
 
 
 def fisher_information(problem: InverseProblem, z) -> Float[np.ndarray, "parameters parameters"]:
