@@ -36,6 +36,7 @@ from hydra import compose, initialize_config_dir
 import twinjax.calibration.problem as problem_module
 from twinjax.app import model_of, settings_of
 from twinjax.calibration import InverseProblem, course_problem, longitudinal_problem, single_scan_problem
+from twinjax.calibration.curvature import gauss_newton_product, residuals_and_jacobian
 from twinjax.core.config import choices, conf_dir, instantiate
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData, VirtualCourse
@@ -102,23 +103,6 @@ def density_and_gradient(problem: InverseProblem, z):
 
 
 @eqx.filter_jit
-def residuals_and_jacobian(problem: InverseProblem, z):
-    def along(direction):
-        return jax.jvp(partial(problem.residuals, adjoint=diffrax.ForwardMode()), (z,), (direction,))
-
-    return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))
-
-
-@eqx.filter_jit
-def gauss_newton_product(problem: InverseProblem, z, v):
-    """JᵀJ v: forward mode, and reverse mode on what it gives."""
-    forward = partial(problem.residuals, adjoint=diffrax.ForwardMode())
-    _, change = jax.jvp(forward, (z,), (v,))
-    _, back = jax.vjp(problem.residuals, z)
-    return back(change)[0]
-
-
-@eqx.filter_jit
 def hessian_product(problem: InverseProblem, z, v):
     """Forward over forward mode: the change along `v` of the slope along every axis."""
     density = partial(problem.log_density, adjoint=diffrax.ForwardMode())
@@ -137,7 +121,7 @@ def check(problem: InverseProblem) -> dict[str, float]:
     z, axes = jnp.asarray(0.3 * rng.normal(size=n)), jnp.eye(n)
     v = jnp.asarray(rng.normal(size=n) / np.sqrt(n))
     density, gradient = (lambda z, part=part: density_and_gradient(problem, z)[part] for part in (0, 1))
-    residuals, jacobian = (lambda z, part=part: residuals_and_jacobian(problem, z)[part] for part in (0, 1))
+    residuals, jacobian = (lambda z, part=part: residuals_and_jacobian(problem, z, axes)[part] for part in (0, 1))
     numerical = np.stack([differences(residuals, z, axis) for axis in axes])
     found = {
         "gradient": error(gradient(z), [differences(density, z, axis) for axis in axes]),

@@ -95,16 +95,23 @@ def lumped(parts: Parts, number: int) -> Found:
     ]
     return (
         {
-            "patient": number,
-            "converged": posterior.diagnostics["converged"],
-            "parameters": len(parameters),
-            "parameters_covered": sum(parameter["covered"] for parameter in parameters),
+            **fit_of(number, posterior, parameters),
             "median_error_percent": median_error(held, "predicted"),
             "last_value_error_percent": median_error(held, "last_value"),
         },
         parameters,
         below,
     )
+
+
+def fit_of(number: int, posterior, parameters: list[dict]) -> dict:
+    """What a patient's line says of the fit."""
+    return {
+        "patient": number,
+        "converged": posterior.diagnostics["converged"],
+        "parameters": len(parameters),
+        "parameters_covered": sum(parameter["covered"] for parameter in parameters),
+    }
 
 
 def held_out(number: int, quantity: str, day: float, draws: np.ndarray, value: float) -> dict:
@@ -162,10 +169,7 @@ def spatial(parts: Parts, number: int) -> Found:
     ]
     return (
         {
-            "patient": number,
-            "converged": posterior.diagnostics["converged"],
-            "parameters": len(parameters),
-            "parameters_covered": sum(parameter["covered"] for parameter in parameters),
+            **fit_of(number, posterior, parameters),
             "median_error_percent": 100 * float(np.nanmedian([abs(s["whole_tumor_volume_error"]) for s in true])),
             "last_value_error_percent": last_volume_error(patient, last_day, true),
             "dice": float(np.mean([score["whole_tumor_dice"] for score in true])),

@@ -1,7 +1,7 @@
 """Which parameters a patient can tell, and which a forecast draws from their prior."""
 
 from twinjax.calibration import Prior
-from twinjax.calibration.longitudinal import applicable
+from twinjax.calibration.applicable import applicable
 from twinjax.treatment import Chemotherapy, Regimen
 
 HALF = ("lognormal", 1.0, 0.5)

@@ -14,7 +14,7 @@ from twinjax.calibration import (
     single_scan_problem,
 )
 from twinjax.calibration.estimator import default_prior
-from twinjax.calibration.longitudinal import densest_adc, measured_density
+from twinjax.calibration.scan_data import densest_adc, measured_density
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain

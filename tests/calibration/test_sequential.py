@@ -21,8 +21,7 @@ from twinjax.calibration import (
     course_problem,
     longitudinal_problem,
 )
-from twinjax.calibration.density import log_densities
-from twinjax.calibration.pointwise import datum_log_likelihoods
+from twinjax.calibration.density import datum_log_likelihoods, log_densities
 from twinjax.calibration.sequential import _added, _log_ratio
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError

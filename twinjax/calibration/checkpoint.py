@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
+from twinjax.core.folder import writable
 
 Tree = TypeVar("Tree")
 
@@ -37,17 +38,8 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | Path | None, problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray):
-        self.folder = None if folder is None else Path(folder)
-        if self.folder is None:
-            return
-        self.fingerprint = fingerprint(problem, calibrator, key)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise InputError(f"checkpoint: cannot write to the folder '{folder}': {error.strerror}") from error
+        self.folder = None if folder is None else writable(folder, "checkpoint: cannot write to the folder")
+        self.fingerprint = None if folder is None else fingerprint(problem, calibrator, key)
 
     def read(self, stage: str, like: Tree) -> Tree | None:
         """What `write` kept of a stage, with the shapes of `like`; None where there is nothing yet.

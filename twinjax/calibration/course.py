@@ -7,7 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from twinjax.calibration.longitudinal import applicable
+from twinjax.calibration.applicable import applicable
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError

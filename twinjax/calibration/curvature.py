@@ -1,4 +1,6 @@
-"""Cost, gradient and products with the Gauss-Newton Hessian, without a matrix: for many unknowns."""
+"""First derivatives of the residuals: the Jacobian, and products with the Gauss-Newton Hessian for many unknowns."""
+
+from functools import partial
 
 import diffrax
 import equinox as eqx
@@ -41,10 +43,22 @@ def _expansion(problem: InverseProblem, z):
 
 
 @eqx.filter_jit
+def residuals_and_jacobian(
+    problem: InverseProblem, z: Float[Array, " n"], directions: Float[Array, "some n"]
+) -> tuple[Float[Array, " residuals"], Float[Array, "some residuals"]]:
+    """The residuals, and their derivatives along some directions, side by side in forward mode."""
+
+    def along(direction):
+        return jax.jvp(partial(problem.residuals, adjoint=diffrax.ForwardMode()), (z,), (direction,))
+
+    return jax.vmap(along, out_axes=(None, 0))(directions)
+
+
+@eqx.filter_jit
 def gauss_newton_product(
     problem: InverseProblem, z: Float[Array, " n"], direction: Float[Array, " n"]
 ) -> Float[Array, " n"]:
     """(I + J^T J) direction at z."""
-    _, along = jax.jvp(lambda z: problem.residuals(z, adjoint=diffrax.ForwardMode()), (z,), (direction,))
+    _, along = jax.jvp(partial(problem.residuals, adjoint=diffrax.ForwardMode()), (z,), (direction,))
     _, pull = jax.vjp(problem.residuals, z)
     return pull(along)[0]

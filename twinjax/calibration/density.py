@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import stats
 
 from twinjax.calibration.problem import InverseProblem
 from twinjax.model import AbstractSpatialModel
@@ -42,9 +43,25 @@ def differentiable_log_density(problem: InverseProblem, z: Float[Array, " parame
 
 
 def log_densities(problem: InverseProblem, z: Float[np.ndarray, "points parameters"]) -> Float[np.ndarray, " points"]:
-    """`InverseProblem.log_density` at up to `CHUNK` points."""
-    padded = np.concatenate([z, np.repeat(z[-1:], CHUNK - len(z), axis=0)])
-    return np.asarray(_chunk(problem, jnp.asarray(padded)))[: len(z)]
+    """`InverseProblem.log_density` at every point."""
+    return datum_log_likelihoods(problem, z).sum(axis=1) + stats.norm.logpdf(z).sum(axis=1)
+
+
+def datum_log_likelihoods(
+    problem: InverseProblem, z: Float[np.ndarray, "points parameters"]
+) -> Float[np.ndarray, "points data"]:
+    """The log likelihood of every datum of `problem.data` at every point; minus infinity where the solve fails.
+
+    A datum is all that one observation gave on one day: of a scan, its voxels together. One solve a point; any number
+    of them needs one program.
+    """
+    found = []
+    for first in range(0, len(z), CHUNK):
+        chunk = np.asarray(z[first : first + CHUNK], float)
+        filled = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), axis=0)])
+        found.append(np.asarray(_chunk(problem, jnp.asarray(filled)), float)[: len(chunk)])
+    likelihoods = np.concatenate(found)
+    return np.where(np.isfinite(likelihoods), likelihoods, -np.inf)
 
 
 def side_by_side(problem: InverseProblem) -> bool:
@@ -55,4 +72,4 @@ def side_by_side(problem: InverseProblem) -> bool:
 
 @eqx.filter_jit
 def _chunk(problem: InverseProblem, z):
-    return jax.lax.map(problem.log_density, z, batch_size=CHUNK if side_by_side(problem) else None)
+    return jax.lax.map(problem.log_likelihoods, z, batch_size=CHUNK if side_by_side(problem) else None)

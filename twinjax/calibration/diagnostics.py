@@ -18,7 +18,7 @@ from twinjax.core.errors import InputError
 
 def convergence(samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Rank-normalised split R-hat and bulk effective draws of every (chains, draws) (Vehtari et al. 2021)."""
-    arviz = _arviz()
+    arviz = import_arviz()
     # Chains that never move have no variance to compare: their R-hat is infinite or NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
@@ -29,13 +29,13 @@ def convergence(samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]
 
 def smoothed_weights(log_weights: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, " draws"], float]:
     """Log weights with a generalised Pareto tail, normalised, and its shape k (Vehtari et al. 2024, JMLR 25:72)."""
-    smoothed, pareto_k = _arviz().psislw(log_weights)
+    smoothed, pareto_k = import_arviz().psislw(log_weights)
     return np.asarray(smoothed), float(pareto_k)
 
 
 def energy_information(energy: Float[np.ndarray, "chains draws"]) -> float:
     """The least E-BFMI of the chains (Betancourt 2016, arXiv:1604.00695), from their Hamiltonian energies."""
-    return float(np.min(_arviz().bfmi(np.asarray(energy, float))))
+    return float(np.min(import_arviz().bfmi(np.asarray(energy, float))))
 
 
 def write_netcdf(
@@ -45,7 +45,7 @@ def write_netcdf(
 
     `constants` are arrays that have no draws; an attribute holds no more than 64 KiB.
     """
-    data = _arviz().from_dict(posterior=dict(variables), constant_data=dict(constants))
+    data = import_arviz().from_dict(posterior=dict(variables), constant_data=dict(constants))
     data.posterior.attrs["twinjax"] = attribute
     data.to_netcdf(str(path))
 
@@ -53,7 +53,7 @@ def write_netcdf(
 def read_netcdf(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]:
     """Variables, constants and the attribute of `write_netcdf`; `InputError` for a file that it did not write."""
     try:
-        data = _arviz().from_netcdf(str(path))
+        data = import_arviz().from_netcdf(str(path))
         variables, constants = (
             {str(n): v.to_numpy() for n, v in group.items()} for group in (data.posterior, data.constant_data)
         )
@@ -63,7 +63,7 @@ def read_netcdf(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.n
 
 
 @functools.cache
-def _arviz() -> Any:
+def import_arviz() -> Any:
     # Its announcements of a coming rewrite are of no use to a user of twinjax.
     logging.getLogger("arviz.preview").setLevel(logging.WARNING)
     with warnings.catch_warnings():

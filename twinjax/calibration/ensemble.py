@@ -9,7 +9,7 @@ from numpyro.infer import AIES
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
-from twinjax.calibration.density import CHUNK, log_densities
+from twinjax.calibration.density import log_densities
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
@@ -75,8 +75,7 @@ class EnsembleSampler(AbstractCalibrator):
         )
         kept = {name: value[self.warmup :] for name, value in done.kept.items()}
         chains = np.swapaxes(kept["z"], 0, 1)
-        last = np.array_split(chains[:, -1], range(CHUNK, self.walkers, CHUNK))
-        best = np.concatenate([log_densities(problem, part) for part in last]).argmax()
+        best = log_densities(problem, chains[:, -1]).argmax()
         return Posterior.from_draws(
             problem,
             chains,

@@ -2,18 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import diffrax
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
-from twinjax.calibration.levenberg_marquardt import residuals_and_jacobian
+from twinjax.calibration.curvature import residuals_and_jacobian
 from twinjax.calibration.posterior import MOSTLY_PRIOR, Posterior
 from twinjax.calibration.prior import Parameter
 from twinjax.calibration.problem import InverseProblem
@@ -180,41 +176,26 @@ def identify(posterior: Posterior, *, profile: bool = False) -> Identifiability:
     problem = posterior.problem
     if problem is None:
         raise InputError("identify: a posterior read from a file has to be attached to its problem first")
-    if problem.prior.fields:
-        single = [p for p in problem.prior.parameters if p.name not in problem.prior.fields]
-        where = np.array([problem.prior.blocks[p.name].start for p in single], int)
-        return Identifiability.of(single, _information_along(problem, posterior.z_map, where), posterior.z[..., where])
-    profiles = {name: profile_likelihood(posterior, name) for name in posterior.names} if profile else {}
-    information = fisher_information(problem, posterior.z_map)
-    return Identifiability.of(problem.prior.parameters, information, posterior.z, profiles)
+    alone = [parameter for parameter in problem.prior.parameters if parameter.name not in problem.prior.fields]
+    place = np.array([problem.prior.blocks[parameter.name].start for parameter in alone], int)
+    profiles = {p.name: profile_likelihood(posterior, p.name) for p in alone} if profile else {}
+    information = fisher_information(problem, posterior.z_map, place)
+    return Identifiability.of(alone, information, posterior.z[..., place], profiles)
 
 
-def _information_along(problem: InverseProblem, z, where: np.ndarray) -> np.ndarray:
-    """Fisher's information in some coordinates of z, the others as they are."""
-    directions = jnp.asarray(np.eye(problem.dimension)[where])
-    rows = np.asarray(_derivatives(problem, jnp.asarray(z, float), directions)).astype(float)
-    if not np.isfinite(rows).all():
-        raise InputError("the Fisher information cannot be computed: the forward solve fails at the mode")
-    return rows @ rows.T - np.eye(where.size)
-
-
-@eqx.filter_jit
-def _derivatives(problem: InverseProblem, z, directions):
-    residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode())
-    return jax.lax.map(lambda direction: jax.jvp(residuals, (z,), (direction,))[1], directions)
-
-
-def fisher_information(problem: InverseProblem, z) -> Float[np.ndarray, "parameters parameters"]:
+def fisher_information(problem: InverseProblem, z, place=None) -> Float[np.ndarray, "some some"]:
     """JᵀJ of the whitened residuals of the data at `z`: Fisher's information in z, as noise is normal.
 
-    What noise levels that are among the parameters learn from the data is not in it.
+    `place`: the entries of z that it is of, the others as they are; by default all. What noise levels that are among
+    the parameters learn from the data is not in it.
     """
-    _, jacobian = residuals_and_jacobian(problem, jnp.asarray(z, float))
+    axes = np.eye(problem.dimension) if place is None else np.eye(problem.dimension)[place]
+    _, jacobian = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.asarray(axes))
     rows = np.asarray(jacobian).astype(float)
     if not np.isfinite(rows).all():
         raise InputError("the Fisher information cannot be computed: the forward solve fails at the mode")
     # The residuals of the prior are z itself.
-    return rows @ rows.T - np.eye(problem.dimension)
+    return rows @ rows.T - np.eye(len(axes))
 
 
 def _direction(parameters: Sequence[Parameter], weights: np.ndarray, information: float) -> Direction:

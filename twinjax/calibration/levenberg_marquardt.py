@@ -3,10 +3,8 @@
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ from jaxtyping import Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
+from twinjax.calibration.curvature import residuals_and_jacobian
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
@@ -266,22 +265,12 @@ def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarra
 
     Sums are in double precision whatever that of the solve.
     """
-    value, jacobian = (np.asarray(x).astype(float) for x in residuals_and_jacobian(problem, jnp.asarray(z, float)))
+    found = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.eye(problem.dimension))
+    value, jacobian = (np.asarray(x).astype(float) for x in found)
     with np.errstate(invalid="ignore"):
         gradient, hessian = jacobian @ value, jacobian @ jacobian.T
     solved = np.isfinite(value).all() and np.isfinite(hessian).all()
     return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian
-
-
-@eqx.filter_jit
-def residuals_and_jacobian(problem: InverseProblem, z):
-    """The residuals and their derivatives (parameters, residuals)."""
-
-    def along(direction):
-        residuals = partial(problem.residuals, adjoint=diffrax.ForwardMode())
-        return jax.jvp(residuals, (z,), (direction,))
-
-    return jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))
 
 
 @eqx.filter_jit

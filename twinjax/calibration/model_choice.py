@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from twinjax.calibration.diagnostics import _arviz
+from twinjax.calibration.density import datum_log_likelihoods
+from twinjax.calibration.diagnostics import import_arviz
 from twinjax.calibration.importance import LARGEST_PARETO_K
-from twinjax.calibration.pointwise import datum_log_likelihoods
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
 
@@ -126,7 +126,7 @@ def compare_models(
     if leave_out not in ("datum", "visit"):
         raise InputError(f"leave_out must be 'datum' or 'visit', got '{leave_out}'")
     groups, labels = _groups(posteriors, leave_out)
-    arviz = _arviz()
+    arviz = import_arviz()
     found, unreliable = {}, {}
     for name, posterior in posteriors.items():
         each = _log_likelihoods(posterior, solves)

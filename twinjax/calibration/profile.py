@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
-from twinjax.calibration.levenberg_marquardt import residuals_and_jacobian
+from twinjax.calibration.curvature import residuals_and_jacobian
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
 
@@ -71,7 +71,7 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
         raise InputError(f"'{name}' has no profile: give a calibrated parameter and a posterior with its problem")
     place, n = posterior.names.index(name), problem.dimension
     parameter = problem.prior.parameters[place]
-    expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z)), n)
+    expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z), jnp.eye(n)), n)
     best_z, best_cost = _fit(expansion, posterior.z_map, [])
     threshold = float(chi2.ppf(level, 1))
     deviation = float(posterior.z[..., place].std())

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from twinjax.calibration.calibrator import AbstractCalibrator
+from twinjax.calibration.density import datum_log_likelihoods
 from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.importance import LARGEST_PARETO_K
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt, Mode
-from twinjax.calibration.pointwise import datum_log_likelihoods
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import Datum, InverseProblem
 from twinjax.core.errors import InputError

@@ -6,9 +6,10 @@ import diffrax
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.longitudinal import PET_NOISE, applicable, fet_uptake, peak_uptake, white_noise
+from twinjax.calibration.applicable import applicable
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.calibration.scan_data import PET_NOISE, fet_uptake, peak_uptake, white_noise
 from twinjax.core.errors import InputError
 from twinjax.model import PointSeed, UntimedFisherKPP
 from twinjax.observation import AbstractObservation, PETObservation, SegmentationObservation

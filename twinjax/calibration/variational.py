@@ -21,7 +21,7 @@ from numpyro.infer.autoguide import (
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
-from twinjax.calibration.density import CHUNK, differentiable_log_density, log_densities
+from twinjax.calibration.density import differentiable_log_density, log_densities
 from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.evidence import log_mean_weight
 from twinjax.calibration.importance import LARGEST_PARETO_K
@@ -103,8 +103,7 @@ class VariationalInference(AbstractCalibrator):
         )
         xi, guide_density = fitting.draw(done.state, arguments, jax.random.key_data(key_draw), self.proposals)
         z = mode.z + np.asarray(xi, float) @ root.T
-        parts = np.array_split(z, range(CHUNK, len(z), CHUNK))
-        target = np.concatenate([log_densities(problem, part) for part in parts])
+        target = log_densities(problem, z)
         # The guide's density in z: that in the whitened coordinates over the volume of a unit of them.
         proposal = np.asarray(guide_density, float) - np.linalg.slogdet(root)[1]
         ratio = np.where(np.isfinite(target), target - proposal, -1e30)

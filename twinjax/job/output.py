@@ -18,6 +18,7 @@ import numpy as np
 import twinjax
 from twinjax.calibration import Identifiability, Posterior
 from twinjax.core.errors import InputError
+from twinjax.core.folder import writable
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
@@ -35,14 +36,7 @@ class Run:
     """One run: writes into `folder`, logs the stages and keeps the seconds that each took."""
 
     def __init__(self, folder: str | Path, stages: int):
-        self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise InputError(f"cannot write to the output folder '{folder}': {error.strerror}") from error
+        self.folder = writable(folder, "cannot write to the output folder")
         self.stages, self.seconds = stages, {}
 
     @contextmanager

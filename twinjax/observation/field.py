@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from scipy import optimize
 
 from twinjax.core.errors import InputError
@@ -111,39 +111,6 @@ class AbstractFieldObservation(AbstractObservation):
         return float(1 / np.sum(share**2))
 
 
-class CellDensityObservation(AbstractFieldObservation):
-    """Cell density from the apparent diffusion coefficient, gain u = (ADC_w - ADC) / (ADC_w - ADC_min) (Weis 2013).
-
-    `gain` is 1 where ADC_min is that of the densest packing; it stands for the error of that assumption.
-    """
-
-    gain: Float[Array, ""]
-    noise_std: Float[Array, ""]
-    discrepancy_std: Float[Array, ""]
-    correlation_length_mm: float = eqx.field(static=True)
-
-    def __init__(self, *, gain=1.0, noise_std=0.05, discrepancy_std=0.05, correlation_length_mm=10.0):
-        self.gain = jnp.asarray(gain, float)
-        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
-        self.correlation_length_mm = float(correlation_length_mm)
-
-    def predict(self, model, state):
-        return self.gain * model.cell_density(state)
-
-
-class PETObservation(AbstractFieldObservation):
-    """Amino-acid PET as background + scale u; arbitrary units (Lipkova et al. 2019, IEEE TMI 38:1875)."""
-
-    background: Float[Array, ""]
-    scale: Float[Array, ""]
-    noise_std: Float[Array, ""]
-    discrepancy_std: Float[Array, ""]
-    correlation_length_mm: float = eqx.field(static=True)
-
-    def __init__(self, *, background=0.2, scale=0.8, noise_std=0.1, discrepancy_std=0.1, correlation_length_mm=10.0):
-        self.background, self.scale = jnp.asarray(background, float), jnp.asarray(scale, float)
-        self.noise_std, self.discrepancy_std = jnp.asarray(noise_std, float), jnp.asarray(discrepancy_std, float)
-        self.correlation_length_mm = float(correlation_length_mm)
-
-    def predict(self, model, state):
-        return self.background + self.scale * model.cell_density(state)
+def number(value: ArrayLike) -> Float[Array, ""]:
+    """A leaf of it."""
+    return jnp.asarray(value, float)

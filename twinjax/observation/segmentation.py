@@ -1,5 +1,7 @@
 """Masks: which voxels an observer marked as tumour."""
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ THRESHOLD_SOFTNESS = 0.02
 
 
 class AbstractMaskObservation(AbstractObservation):
-    """The part of each voxel that was marked, near sigmoid((density - threshold) / softness), with normal error.
+    """The part of each voxel in which a density exceeds a threshold (`marked_part`), with normal error.
 
     Voxels within one correlation volume are marked together, so that each counts for 1 / `voxels_per_datum`: a
     composite likelihood of voxels, tempered to the number of independent data (Varin, Reid and Firth 2011, Stat Sin
@@ -27,6 +29,13 @@ class AbstractMaskObservation(AbstractObservation):
     noise_std: eqx.AbstractVar[Float[Array, ""]]
     voxels_per_datum: eqx.AbstractVar[float]
     levels = ("noise_std",)
+
+    @abc.abstractmethod
+    def density(self, model, state) -> Float[Array, "*grid"]:
+        """What the observer sees where it exceeds the threshold."""
+
+    def predict(self, model, state):
+        return marked_part(self.density(model, state), self.threshold, model.domain)
 
     def prepared(self, readings, index, domain):
         del index, domain
@@ -54,7 +63,7 @@ class AbstractMaskObservation(AbstractObservation):
 
 
 class SegmentationObservation(AbstractMaskObservation):
-    """A mask that shows where the density exceeds a visibility threshold.
+    """Tumour, where its cells exceed the threshold of visibility.
 
     Thresholds: T1Gd core 0.6 to 0.8, T2-FLAIR 0.05 to 0.6 of the carrying capacity (Lipkova et al. 2019, IEEE TMI
     38:1875).
@@ -68,8 +77,26 @@ class SegmentationObservation(AbstractMaskObservation):
         self.threshold, self.noise_std = jnp.asarray(threshold, float), jnp.asarray(noise_std, float)
         self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
 
-    def predict(self, model, state):
-        return marked_part(model.cell_density(state), self.threshold, model.domain)
+    def density(self, model, state):
+        return model.cell_density(state)
+
+
+class NecrosisObservation(AbstractMaskObservation):
+    """The necrotic core, dark within the enhancing rim of T1CE, where dead tissue exceeds the threshold.
+
+    The default threshold 0.5 (half of the tissue is dead) is our own choice.
+    """
+
+    threshold: Float[Array, ""]
+    noise_std: Float[Array, ""]
+    voxels_per_datum: float = eqx.field(static=True)
+
+    def __init__(self, domain, threshold=0.5, *, noise_std=0.3, correlation_length_mm=10.0):
+        self.threshold, self.noise_std = jnp.asarray(threshold, float), jnp.asarray(noise_std, float)
+        self.voxels_per_datum = voxels_per_datum(domain, correlation_length_mm)
+
+    def density(self, model, state):
+        return model.necrotic_density(state)
 
 
 def marked_part(density: Float[Array, "*grid"], threshold, domain) -> Float[Array, "*grid"]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from twinjax.calibration import Posterior
-from twinjax.calibration.longitudinal import densest_adc, measured_density
+from twinjax.calibration.scan_data import densest_adc, measured_density
 from twinjax.domain import Domain
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS, Scan

@@ -39,6 +39,16 @@ PET_HEADER: dict[str, Any] = {
     },
 }
 
+# How pixels are stored in all of these files.
+STORED: dict[str, Any] = {
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "BitsAllocated": 16,
+    "BitsStored": 16,
+    "HighBit": 15,
+    "PixelRepresentation": 0,
+}
+
 
 def affine_of(rotation: np.ndarray = OBLIQUE, spacing=SPACING, origin: np.ndarray = ORIGIN) -> np.ndarray:
     """What the converted image must have, voxel index to RAS mm."""
@@ -97,12 +107,7 @@ def write_series(
             "SliceThickness": SPACING[2],
             "Rows": frames.shape[1],
             "Columns": frames.shape[0],
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "BitsAllocated": 16,
-            "BitsStored": 16,
-            "HighBit": 15,
-            "PixelRepresentation": 0,
+            **STORED,
         }
         if voxels.ndim == 4:
             values["AcquisitionTime"] = f"1000{5 * time:02d}.5"
@@ -170,12 +175,7 @@ def write_enhanced(
         "NumberOfFrames": count,
         "Rows": stack.shape[1],
         "Columns": stack.shape[0],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
+        **STORED,
         "SharedFunctionalGroupsSequence": {key: value or None for key, value in common.items()},
     }
     dataset = new_dataset(values | header, sop_class)
