@@ -10,8 +10,10 @@ import jax
 import linear
 import numpy as np
 import pytest
+from numpyro.distributions import Normal
 
 from twinjax.calibration import ImportanceSampler, LevenbergMarquardt, NoUTurnSampler, importance, in_folder
+from twinjax.calibration.checkpoint import fingerprint
 from twinjax.core.errors import InputError
 
 KEY = jax.random.key(5)
@@ -99,6 +101,14 @@ def test_that_of_another_fit_is_refused(kept, settings, problem, key):
     method = NoUTurnSampler(**{**NUTS, **settings}, checkpoint=str(kept))
     with pytest.raises(InputError, match=r"mode.ckpt: made for other data, other settings, another seed"):
         method.fit(linear.problem(**problem) if problem else PROBLEM, key=key)
+
+
+def test_the_order_of_sets_in_another_process_does_not_count(monkeypatch):
+    method, fields = NoUTurnSampler(**NUTS), Normal.gather_pytree_data_fields()
+    here = fingerprint(PROBLEM, method, KEY)
+    # numpyro keeps the parameters of a distribution in the order of a set.
+    monkeypatch.setattr(Normal, "gather_pytree_data_fields", classmethod(lambda _: fields[::-1]))
+    assert fingerprint(PROBLEM, method, KEY) == here
 
 
 def test_a_damaged_file_is_named(kept, tmp_path):

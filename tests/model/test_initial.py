@@ -70,9 +70,62 @@ def test_core_counts_as_tumour_even_where_the_whole_tumour_misses_it(domain):
     )
 
 
+def test_density_levels_off_at_the_plateau_and_keeps_its_contours():
+    x = np.arange(40.0)
+    domain = Domain(np.ones(40), (1.0,))
+    profile = ContourProfile(x - 20, x - 25, core_level=0.6, oedema_level=0.2, interior_width=2.0, plateau=0.8)
+    density = np.asarray(profile(domain))
+    np.testing.assert_allclose(density[[0, 20, 25]], [0.8, 0.6, 0.2], rtol=1e-4)
+    assert (np.diff(density) < 0).all()
+    assert density.max() < 0.8
+    # Draws of a level and of the plateau can cross.
+    crossed = np.asarray(ContourProfile(x - 20, x - 25, core_level=0.6, plateau=0.55)(domain))
+    assert np.isfinite(crossed).all()
+    np.testing.assert_allclose(crossed[:20], 0.55, rtol=0.01)
+
+
+def test_contours_of_a_fine_scan_stay_smooth_on_a_coarse_grid():
+    """A ball of 9.3 mm, seen in voxels of 1 mm and modelled in voxels of 2 mm; masks brought over first make steps."""
+    affine, coarse = np.diag([1.0, 1.0, 1.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3], coarse[:3, 3] = -15.5, -15.0
+    domain = Domain(np.ones((16,) * 3), (2.0,) * 3, affine=coarse)
+    ball = np.linalg.norm(np.indices((32,) * 3) - 15.5, axis=0) < 9.3
+    true = np.linalg.norm(np.asarray(domain.coordinates()), axis=0) - 9.3
+
+    def error(profile):
+        return (np.asarray(profile.core_distance) - true)[np.abs(true) < 2].std()
+
+    smooth = ContourProfile.from_masks(ball, ball, (1.0,) * 3, onto=lambda d: domain.from_grid(d, affine))
+    mask = domain.from_grid(ball, affine)
+    assert error(smooth) < 0.5 * error(ContourProfile.from_masks(mask, mask, domain.spacing))
+    assert error(smooth) < 0.3
+
+
+def test_outside_the_scan_it_is_as_far_from_the_tumour_as_in_its_corner():
+    affine = np.eye(4)
+    affine[:3, 3] = [6.0, 6.0, 6.0]
+    domain = Domain(np.ones((20,) * 3), (1.0,) * 3, affine=np.eye(4))
+    ball = np.linalg.norm(np.indices((8,) * 3) - 3.5, axis=0) < 2.5
+    profile = ContourProfile.from_masks(ball, ball, (1.0,) * 3, onto=lambda d: domain.from_grid(d, affine))
+    inside = np.zeros(domain.shape, bool)
+    inside[6:14, 6:14, 6:14] = True
+    far = np.asarray(profile.whole_distance)
+    np.testing.assert_allclose(far[inside], signed_distance(ball, (1.0,) * 3).ravel(), rtol=1e-6)
+    np.testing.assert_allclose(far[~inside], far[6, 6, 6], rtol=1e-6)
+
+
 def test_empty_core_is_refused():
     with pytest.raises(InputError, match="core is empty"):
         ContourProfile.from_masks(np.zeros((N,) * 3), DISTANCE < 6, SPACING)
+
+
+def test_a_core_that_the_model_cannot_hold_is_refused():
+    affine = np.diag([0.25, 0.25, 0.25, 1.0])
+    domain = Domain(np.ones((4,) * 3), (2.0,) * 3, affine=np.diag([2.0, 2.0, 2.0, 1.0]))
+    core = np.zeros((32,) * 3)
+    core[12, 12, 12] = 1
+    with pytest.raises(InputError, match="core is smaller than a voxel of the model"):
+        ContourProfile.from_masks(core, core, (0.25,) * 3, onto=lambda d: domain.from_grid(d, affine))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.0, 2.0)], ids=str)

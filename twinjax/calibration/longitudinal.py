@@ -6,7 +6,6 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from twinjax.calibration.applicable import applicable
 from twinjax.calibration.prior import Prior
@@ -17,10 +16,11 @@ from twinjax.calibration.scan_data import (
     density_data,
     region_fraction,
     uptake_data,
+    voxels_near,
     white_noise,
 )
 from twinjax.core.errors import InputError
-from twinjax.imaging import labels
+from twinjax.domain import seen_on
 from twinjax.model import AbstractSpatialModel, ContourProfile, ProliferatingNecrotic
 from twinjax.observation import (
     AbstractObservation,
@@ -71,38 +71,39 @@ def longitudinal_problem(
             "calibration over time needs at least two visits; for one scan choose the single-scan calibration"
         )
     domain, baseline = model.domain, patient.visits[0]
-    whole = [region_fraction(visit, "whole_tumor", domain) for visit in patient.visits]
-    core = [region_fraction(visit, "core", domain) for visit in patient.visits]
-    seen = np.any([fraction >= 0.5 for fraction in whole], axis=0)
-    box = domain.box_around(seen, margin_mm) if model.local else None
-    initial = ContourProfile.from_masks(core[0] >= 0.5, whole[0] >= 0.5, domain.spacing)
+    ever = np.any([region_fraction(visit, "whole_tumor", domain) >= 0.5 for visit in patient.visits], axis=0)
+    box = domain.box_around(ever, margin_mm) if model.local else None
+    scan = baseline.scan
+    initial = ContourProfile.from_masks(
+        scan.core, scan.whole_tumor, scan.spacing, onto=lambda distance: domain.from_grid(distance, scan.affine)
+    )
     necrotic = isinstance(model, ProliferatingNecrotic)
     density = ViableDensityObservation if necrotic else CellDensityObservation
     uptake = ViablePETObservation if necrotic else PETObservation
     correlated = {"correlation_length_mm": correlation_length_mm}
     segmented = {"noise_std": segmentation_noise} | correlated
-    densities, uptakes = density_data(patient, domain), uptake_data(patient, domain)
+    # All visits are on one grid.
+    seen, sampling = seen_on(domain, scan.affine, scan.shape)
+    densities, uptakes = density_data(patient, seen, sampling), uptake_data(patient, seen, sampling)
     if cell_density_noise is None:
-        cell_density_noise = white_noise(densities, domain, CELL_DENSITY_NOISE)
+        cell_density_noise = white_noise(densities, seen, CELL_DENSITY_NOISE)
     if pet_noise is None:
-        pet_noise = white_noise(uptakes, domain, PET_NOISE)
+        pet_noise = white_noise(uptakes, seen, PET_NOISE)
     observations: dict[str, AbstractObservation] = {
         "cell_density": density(noise_std=cell_density_noise, discrepancy_std=cell_density_discrepancy, **correlated),
-        "core": SegmentationObservation(domain, 0.6, **segmented),
-        "whole_tumor": SegmentationObservation(domain, 0.3, **segmented),
-        "necrosis": NecrosisObservation(domain, **segmented),
+        "core": SegmentationObservation(seen, 0.6, **segmented),
+        "whole_tumor": SegmentationObservation(seen, 0.3, **segmented),
+        "necrosis": NecrosisObservation(seen, **segmented),
         "pet": uptake(noise_std=pet_noise, discrepancy_std=pet_discrepancy, **correlated),
     }
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
-    near = ndimage.binary_dilation(seen, iterations=reach) & np.asarray(domain.mask)
-    index = np.flatnonzero(near)
-    data = []
-    for visit, core_fraction, whole_fraction in zip(patient.visits[1:], core[1:], whole[1:], strict=True):
-        data.append(Datum(visit.day, "core", core_fraction.ravel()[index], index))
-        data.append(Datum(visit.day, "whole_tumor", whole_fraction.ravel()[index], index))
-        if necrotic:
-            dead = domain.from_grid((visit.scan.segmentation == labels.NECROTIC).astype(np.float32), visit.scan.affine)
-            data.append(Datum(visit.day, "necrosis", dead.ravel()[index], index))
+    index = voxels_near(ever, reach, seen, sampling)
+    shown = ("core", "whole_tumor", *["necrosis"] * necrotic)
+    data = [
+        Datum(visit.day, name, region_fraction(visit, name, seen).ravel()[index], index, sampling=sampling)
+        for visit in patient.visits[1:]
+        for name in shown
+    ]
     data += densities + uptakes
     laboratory, measured = _laboratory_data(patient, model)
     observations, data = observations | laboratory, data + measured

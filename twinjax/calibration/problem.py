@@ -18,6 +18,7 @@ from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, edge_density, placed_prior
 from twinjax.core.errors import InputError
+from twinjax.domain import Sampling
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation, Readings
 from twinjax.simulation import Trajectory, simulate
@@ -31,20 +32,22 @@ class Datum(eqx.Module):
 
     **Fields:** `day` (static), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
     which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
-    is a scalar and n = 1.
+    is a scalar and n = 1; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
+    counts the larger ones then.
     """
 
     readings: Readings
     index: Int[Array, " n"] | None
+    sampling: Sampling | None
     day: float = eqx.field(static=True)
     observation: str = eqx.field(static=True)
 
-    def __init__(self, day: float, observation: str, values, index=None, *, side=None):
+    def __init__(self, day: float, observation: str, values, index=None, *, side=None, sampling=None):
         """`side` (n,): -1 of a reading below what could be told, 1 above, 0 of one that was read (None: all were).
 
         Missing values (NaN) are dropped; `InputError` where none is left, or one is infinite.
         """
-        self.day, self.observation = float(day), observation
+        self.day, self.observation, self.sampling = float(day), observation, sampling
         values = np.atleast_1d(np.asarray(values, float))
         known = ~np.isnan(values)
         if known.any() and not known.all():
@@ -63,7 +66,10 @@ class Datum(eqx.Module):
 
     def pick(self, prediction: Array) -> Array:
         """(n,) the predicted values of these data."""
-        return jnp.atleast_1d(prediction) if self.index is None else prediction.ravel()[self.index]
+        if self.index is None:
+            return jnp.atleast_1d(prediction)
+        seen = prediction if self.sampling is None else self.sampling(prediction)
+        return seen.ravel()[self.index]
 
 
 class InverseProblem(eqx.Module):
@@ -338,6 +344,7 @@ def _prepared(datum: Datum, tumor: Tumor) -> Datum:
     """The datum with what its likelihood needs to know of its voxels."""
     observation = tumor.observation[datum.observation]
     domain = tumor.model.domain if isinstance(tumor.model, AbstractSpatialModel) else None
+    domain = domain if datum.sampling is None else datum.sampling
     index = None if datum.index is None else np.asarray(datum.index)
     try:
         readings = observation.prepared(datum.readings, index, domain)
@@ -351,6 +358,12 @@ def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:
     if box is None or datum.index is None:
         return datum
     assert isinstance(model, AbstractSpatialModel)
+    if datum.sampling is not None:
+        try:
+            cropped = datum.sampling.cropped(*box, np.asarray(datum.index))
+        except InputError as error:
+            raise InputError(f"day {datum.day:g}, '{datum.observation}': {error}") from error
+        return eqx.tree_at(lambda d: d.sampling, datum, cropped)
     lower, upper = (np.asarray(corner)[:, None] for corner in box)
     index = np.stack(np.unravel_index(np.asarray(datum.index), model.domain.shape))
     if (index < lower).any() or (index >= upper).any():

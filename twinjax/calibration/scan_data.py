@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
 from twinjax.calibration.problem import Datum
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain
+from twinjax.domain import Domain, Sampling
+from twinjax.imaging import labels
 from twinjax.imaging.features import cellularity_from_adc, local_scatter
 from twinjax.patient import PatientData, Visit
 
@@ -16,11 +18,21 @@ PARTIAL_VOLUME_MM = 3.0
 # White noise of images that are too small to show it (density; the first peak of PET), and the share of it that an
 # image has at least: our own choice.
 CELL_DENSITY_NOISE, PET_NOISE, LEAST_SHARE = 0.05, 0.1, 0.4
+# Of a voxel, but for rounding.
+WHOLE = 0.999
 
 
 def region_fraction(visit: Visit, name: str, domain) -> np.ndarray:
-    """Fraction of each voxel of the domain that is in a region of the visit's segmentation."""
-    return domain.from_grid(getattr(visit.scan, name).astype(np.float32), visit.scan.affine)
+    """Fraction of each voxel of the domain that is in a region of the visit's segmentation (`Scan`), or is necrosis."""
+    segmented = visit.scan.segmentation == labels.NECROTIC if name == "necrosis" else getattr(visit.scan, name)
+    return domain.from_grid(segmented.astype(np.float32), visit.scan.affine)
+
+
+def voxels_near(region: np.ndarray, reach: int, seen: Domain, sampling: Sampling | None) -> np.ndarray:
+    """Flattened index of the voxels of `seen` within `reach` voxels of a region (bool, on the grid of the model)."""
+    near = np.asarray(ndimage.binary_dilation(region, iterations=reach), float)
+    near = near if sampling is None else np.asarray(sampling(jnp.asarray(near)))
+    return np.flatnonzero((near >= 0.5) & np.asarray(seen.mask))
 
 
 def _interior(visit: Visit, region: str) -> np.ndarray:
@@ -59,21 +71,23 @@ def densest_adc(visits: Sequence[Visit]) -> float | None:
 def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: str = "whole_tumor"):
     """Cell density from ADC inside a region of the visit's segmentation, averaged over the domain's voxels.
 
-    The outer `PARTIAL_VOLUME_MM` of the region are left out: a voxel that straddles the tumour's edge holds normal
-    tissue, whose low ADC would pass for many tumour cells.
+    A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: half
+    of each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region, and all of it lies in the region,
+    as the part that does would be its denser one.
 
     **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
     """
-    if "ADC" not in visit.scan.images or not (mask := _interior(visit, region)).any():
+    if "ADC" not in visit.scan.images or not (interior := _interior(visit, region)).any():
         return None
-    density = cellularity_from_adc(visit.scan.images["ADC"], mask, adc_min=adc_min)
-    weight = domain.from_grid(mask.astype(np.float32), visit.scan.affine)
-    total = domain.from_grid((density * mask).astype(np.float32), visit.scan.affine)
-    index = np.flatnonzero((weight >= 0.5) & np.asarray(domain.mask))
-    return (index, (total.ravel()[index] / weight.ravel()[index])) if index.size else None
+    adc, affine = visit.scan.images["ADC"], visit.scan.affine
+    mask = getattr(visit.scan, region) & (adc > 0)
+    density = domain.from_grid(cellularity_from_adc(adc, mask, adc_min=adc_min), affine)
+    deep, inside = (domain.from_grid(part.astype(np.float32), affine) for part in (interior, mask))
+    index = np.flatnonzero((deep >= 0.5) & (inside > WHOLE) & np.asarray(domain.mask))
+    return (index, density.ravel()[index]) if index.size else None
 
 
-def density_data(patient: PatientData, domain: Domain) -> list[Datum]:
+def density_data(patient: PatientData, domain: Domain, sampling: Sampling | None) -> list[Datum]:
     """Cell density of every visit; of the baseline inside the core only, as its oedema shaped the initial front."""
     adc_min = densest_adc(patient.visits)
     if adc_min is None:
@@ -83,7 +97,7 @@ def density_data(patient: PatientData, domain: Domain) -> list[Datum]:
         region = "core" if visit is patient.visits[0] else "whole_tumor"
         measured = measured_density(visit, domain, adc_min, region=region)
         if measured is not None:
-            data.append(Datum(visit.day, "cell_density", measured[1], measured[0]))
+            data.append(Datum(visit.day, "cell_density", measured[1], measured[0], sampling=sampling))
     return data
 
 
@@ -102,7 +116,7 @@ def peak_uptake(visit: Visit, domain: Domain) -> float:
     return top
 
 
-def uptake_data(patient: PatientData, domain: Domain) -> list[Datum]:
+def uptake_data(patient: PatientData, domain: Domain, sampling: Sampling | None) -> list[Datum]:
     """FET of every visit that has it, of the baseline inside the core only, as for ADC.
 
     The peak of the first is the unit for all, or growth would be divided out: the images of one patient have to be
@@ -113,5 +127,5 @@ def uptake_data(patient: PatientData, domain: Domain) -> list[Datum]:
     for visit in scanned:
         index, uptake = fet_uptake(visit, domain, "core" if visit is patient.visits[0] else "whole_tumor")
         if index.size:
-            data.append(Datum(visit.day, "pet", uptake / peak_uptake(scanned[0], domain), index))
+            data.append(Datum(visit.day, "pet", uptake / peak_uptake(scanned[0], domain), index, sampling=sampling))
     return data

@@ -4,13 +4,20 @@ import logging
 
 import diffrax
 import numpy as np
-from scipy import ndimage
 
 from twinjax.calibration.applicable import applicable
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import Datum, InverseProblem
-from twinjax.calibration.scan_data import PET_NOISE, fet_uptake, peak_uptake, white_noise
+from twinjax.calibration.scan_data import (
+    PET_NOISE,
+    fet_uptake,
+    peak_uptake,
+    region_fraction,
+    voxels_near,
+    white_noise,
+)
 from twinjax.core.errors import InputError
+from twinjax.domain import seen_on
 from twinjax.model import PointSeed, UntimedFisherKPP
 from twinjax.observation import AbstractObservation, PETObservation, SegmentationObservation
 from twinjax.patient import PatientData
@@ -43,29 +50,31 @@ def single_scan_problem(
 
     Raises `InputError` for an empty core.
     """
-    domain, scan = model.domain, patient.visits[0].scan
-    whole = domain.from_grid(scan.whole_tumor.astype(np.float32), scan.affine)
-    core = domain.from_grid(scan.core.astype(np.float32), scan.affine)
+    domain, visit = model.domain, patient.visits[0]
+    whole, core = (region_fraction(visit, name, domain) for name in ("whole_tumor", "core"))
     core_tissue = core * np.asarray(domain.mask)
     if not (core_tissue >= 0.5).any():
         raise InputError("the tumour core is empty inside the tissue; the single-scan fit needs one (labels 1 or 3)")
     box = domain.box_around(whole >= 0.5, margin_mm)
     reach = max(1, round(margin_mm / 2 / min(domain.spacing)))
-    near = ndimage.binary_dilation(whole >= 0.5, iterations=reach) & np.asarray(domain.mask)
-    index = np.flatnonzero(near)
     coordinates = np.asarray(domain.coordinates()).reshape(len(domain.shape), -1)
     position = np.average(coordinates, axis=1, weights=core_tissue.ravel())
+    seen, sampling = seen_on(domain, visit.scan.affine, visit.scan.shape)
+    index = voxels_near(whole >= 0.5, reach, seen, sampling)
     noise = {"noise_std": segmentation_noise, "correlation_length_mm": correlation_length_mm}
     observations: dict[str, AbstractObservation] = {
-        "core": SegmentationObservation(domain, 0.6, **noise),
-        "whole_tumor": SegmentationObservation(domain, 0.3, **noise),
+        "core": SegmentationObservation(seen, 0.6, **noise),
+        "whole_tumor": SegmentationObservation(seen, 0.3, **noise),
     }
-    data = [Datum(1.0, "core", core.ravel()[index], index), Datum(1.0, "whole_tumor", whole.ravel()[index], index)]
-    if "FET" in scan.images:
-        inside, uptake = fet_uptake(patient.visits[0], domain, "whole_tumor")
-        measured = Datum(1.0, "pet", uptake / peak_uptake(patient.visits[0], domain), inside)
+    data = [
+        Datum(1.0, name, region_fraction(visit, name, seen).ravel()[index], index, sampling=sampling)
+        for name in observations
+    ]
+    if "FET" in visit.scan.images:
+        inside, uptake = fet_uptake(visit, seen, "whole_tumor")
+        measured = Datum(1.0, "pet", uptake / peak_uptake(visit, seen), inside, sampling=sampling)
         observations["pet"] = PETObservation(
-            noise_std=white_noise([measured], domain, PET_NOISE) if pet_noise is None else pet_noise,
+            noise_std=white_noise([measured], seen, PET_NOISE) if pet_noise is None else pet_noise,
             discrepancy_std=pet_discrepancy,
             correlation_length_mm=correlation_length_mm,
         )

@@ -41,7 +41,8 @@ def resample(
             # Extent of one target voxel along this source axis, in source voxels.
             width = float(np.abs(matrix[axis]).max())
             if parallel and width >= 1:
-                array = _overlap_average(array, matrix[axis, axis], offset[axis], target_shape[axis], axis)
+                shares = overlap(matrix[axis, axis], offset[axis], target_shape[axis], array.shape[axis])
+                array = np.moveaxis(np.tensordot(shares, array, axes=(1, axis)), 0, axis).astype(np.float32)
                 matrix[axis, axis], offset[axis] = 1, 0
             elif width > 1.05:
                 array = _box_average(array, width, axis)
@@ -61,19 +62,12 @@ def _inside(matrix: np.ndarray, offset: np.ndarray, target_shape: tuple, source_
     return inside
 
 
-def _overlap_average(array: np.ndarray, step: float, start: float, count: int, axis: int) -> np.ndarray:
-    """Means over `count` windows of |`step`| voxels centred at `start + step * i`; zero outside `array`."""
-    size = array.shape[axis]
-    integral = np.insert(np.cumsum(array, axis=axis, dtype=float), 0, 0.0, axis=axis)
-
-    def up_to(faces):
-        faces = np.clip(faces, 0, size)
-        whole = np.minimum(faces.astype(int), size - 1)
-        part = (faces - whole).reshape([-1 if a == axis else 1 for a in range(array.ndim)])
-        return np.take(integral, whole, axis) + part * np.take(array, whole, axis)
-
-    centres, reach = start + 0.5 + step * np.arange(count), abs(step) / 2
-    return ((up_to(centres + reach) - up_to(centres - reach)) / (2 * reach)).astype(np.float32)
+def overlap(step: float, start: float, count: int, voxels: int) -> np.ndarray:
+    """(count, voxels): the share of window i, |`step`| voxels wide and centred at `start` + `step` i, in each voxel."""
+    width = abs(step)
+    centre = start + 0.5 + step * np.arange(count)[:, None]
+    low, high, edge = centre - width / 2, centre + width / 2, np.arange(voxels)
+    return np.clip(np.minimum(high, edge + 1) - np.maximum(low, edge), 0, None) / width
 
 
 def _box_average(array: np.ndarray, width: float, axis: int) -> np.ndarray:

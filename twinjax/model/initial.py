@@ -1,6 +1,7 @@
 """Initial conditions: states with parameters of their own, so that calibration can reach them."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -11,6 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy import ndimage
 
 from twinjax.core.errors import InputError
+
+# Of its plateau that a contour may lie at: where draws of level and plateau cross, the core is all plateau.
+HIGHEST_SHARE = 0.99
 
 
 class AbstractInitialCondition(eqx.Module):
@@ -49,14 +53,15 @@ class DensityField(AbstractInitialCondition):
 class ContourProfile(AbstractInitialCondition):
     """A travelling front drawn through the two contours that a first scan shows.
 
-    With the signed distances c to the core's contour and w to the whole tumour's (mm, negative inside), logit u
-    runs linearly in c / (c - w) from logit(core level) on the core's contour to logit(oedema level) on the outer
-    one; beyond it falls by 1 per `tail_width`, and inside the core it rises by 1 per `interior_width`. The logit
-    of a Fisher front is linear far ahead of it (1 per sqrt(D / rho)) and far behind it (1 per 2.4 sqrt(D / rho));
-    between the contours that is our own assumption, as is that oedema marks infiltration.
+    With the signed distances c to the core's contour and w to the whole tumour's (mm, negative inside), logit(u /
+    plateau) runs linearly in c / (c - w) from its value at the core level on the core's contour to that at the oedema
+    level on the outer one; beyond it falls by 1 per `tail_width`, and inside the core it rises by 1 per
+    `interior_width`. The logit of a Fisher front is linear far ahead of it (1 per sqrt(D / rho)) and far behind it (1
+    per 2.4 sqrt(D / rho)); between the contours that is our own assumption, as are that oedema marks infiltration and
+    a plateau below the carrying capacity.
 
     **Fields:** `core_distance`, `whole_distance` (mm, grid), `core_level`, `oedema_level` (density in (0, 1)),
-    `tail_width`, `interior_width` (mm).
+    `tail_width`, `interior_width` (mm), `plateau`, the density deep inside (1: the carrying capacity).
     """
 
     core_distance: Float[Array, "*grid"]
@@ -65,6 +70,7 @@ class ContourProfile(AbstractInitialCondition):
     oedema_level: Float[Array, ""]
     tail_width: Float[Array, ""]
     interior_width: Float[Array, ""]
+    plateau: Float[Array, ""]
 
     def __init__(
         self,
@@ -74,28 +80,45 @@ class ContourProfile(AbstractInitialCondition):
         oedema_level: ArrayLike = 0.25,
         tail_width: ArrayLike = 1.5,
         interior_width: ArrayLike = 3.5,
+        plateau: ArrayLike = 1.0,
     ):
         self.core_distance, self.whole_distance = jnp.asarray(core_distance, float), jnp.asarray(whole_distance, float)
         self.core_level, self.oedema_level = jnp.asarray(core_level, float), jnp.asarray(oedema_level, float)
         self.tail_width, self.interior_width = jnp.asarray(tail_width, float), jnp.asarray(interior_width, float)
+        self.plateau = jnp.asarray(plateau, float)
 
     @classmethod
-    def from_masks(cls, core, whole_tumor, spacing, **levels) -> "ContourProfile":
-        """From two boolean masks (grid shape) and the voxel edges in mm; `InputError` for an empty core."""
+    def from_masks(
+        cls, core, whole_tumor, spacing, *, onto: Callable[[np.ndarray], np.ndarray] | None = None, **levels
+    ) -> "ContourProfile":
+        """From two boolean masks (X, Y, Z) and the voxel edges in mm.
+
+        `onto` brings distances on the grid of the masks to that of the model (the same unless given): so the contours
+        stay as smooth as the scan has them, where masks that are resampled first make steps of whole voxels.
+
+        Raises `InputError` for a core that is empty, or smaller than a voxel of the model.
+        """
         core = np.asarray(core, bool)
         if not core.any():
             raise InputError("the tumour core is empty at baseline; give a segmentation with a core (labels 1 or 3)")
         whole = core | np.asarray(whole_tumor, bool)
-        return cls(signed_distance(core, spacing), signed_distance(whole, spacing), **levels)
+        distances = [signed_distance(region, spacing) for region in (core, whole)]
+        if onto is not None:
+            # What `onto` puts outside the scan is 0: as far from the tumour as anything in the scan.
+            distances = [onto(distance - distance.max()) + distance.max() for distance in distances]
+        if not (distances[0] < 0).any():
+            raise InputError("the tumour core is smaller than a voxel of the model; choose a finer resolution")
+        return cls(*distances, **levels)
 
     def __call__(self, domain):
         # Where the two contours touch, the front is at least a voxel wide.
         gap = jnp.maximum(self.core_distance - self.whole_distance, min(domain.spacing))
-        upper, lower = jsp.logit(self.core_level), jsp.logit(self.oedema_level)
+        shares = (self.core_level / self.plateau, self.oedema_level / self.plateau)
+        upper, lower = (jsp.logit(jnp.minimum(share, HIGHEST_SHARE)) for share in shares)
         between = upper - (upper - lower) * jnp.clip(self.core_distance / gap, 0, 1)
         inside = jnp.maximum(-self.core_distance, 0) / self.interior_width
         beyond = jnp.maximum(self.whole_distance, 0) / self.tail_width
-        return jnp.where(domain.mask, jax.nn.sigmoid(between + inside - beyond), 0.0)
+        return jnp.where(domain.mask, self.plateau * jax.nn.sigmoid(between + inside - beyond), 0.0)
 
 
 def signed_distance(region, spacing) -> np.ndarray:

@@ -28,7 +28,8 @@ class AbstractObservation(eqx.Module):
         """The noise-free measurement: an array on the grid, or a scalar."""
 
     def prepared(self, readings: Readings, index: np.ndarray | None, domain) -> Readings:
-        """`readings` with what their likelihood needs to know of the voxels `index` (flattened) of `domain`.
+        """`readings` with what their likelihood needs to know of the voxels `index` (flattened) of `domain`, or of
+        another grid with a `shape` and a `spacing`.
 
         Raises `InputError` for values that are impossible.
         """
