@@ -9,6 +9,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Programs here run for less time than they take to compile.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -30,11 +32,25 @@ hypothesis.settings.load_profile("repeatable")
 install_import_hook("twinjax", "typechecker.checked")
 
 
+# Of this process, from which on it forgets what it has compiled.
+ENOUGH_BYTES = 3e9
+
+
+def _memory() -> float:
+    """Bytes that this process has; infinite where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return float("inf")
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
     """Compiled programs of all modules together take 8 GB and more a process; the cache on disk has them again."""
     yield
-    jax.clear_caches()
+    if _memory() > ENOUGH_BYTES:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

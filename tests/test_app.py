@@ -1,6 +1,7 @@
 """The command line: what is wrong with a setting or a file ends in one line and exit code 2, before any work."""
 
 import csv
+import json
 import logging
 import os
 import subprocess
@@ -231,6 +232,19 @@ def test_the_command_itself_ends_with_one_line_and_code_2(tmp_path, arguments, w
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line]
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+
+
+def test_a_model_without_space_is_fitted_to_the_sizes_of_scans(folder, tmp_path):
+    """The balls have a core of radius 2.5 and 3.5 voxels of 2 mm."""
+    settings = ("calibrator=laplace", "forecast.horizon_days=60", "forecast.draws=10", "calibration.until_day=30")
+    where = (f"patient.path={folder}", f"hydra.run.dir={tmp_path / 'out'}", "decision.options=[]")
+    done = command("model=lung_volume", "patient=folder", *where, *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    measured = {row["day"]: row["measured"] for row in results["scores"] if row["quantity"] == "volume_mm3"}
+    distance = np.linalg.norm(np.indices(SHAPE) - 7.5, axis=0)
+    assert measured == pytest.approx({0: 8.0 * (distance < 2.5).sum(), 30: 8.0 * (distance < 3.5).sum()})
+    assert "proliferation_rate" in (tmp_path / "out" / "parameters.csv").read_text()
 
 
 def test_help_lists_the_choices(tmp_path):

@@ -63,7 +63,7 @@ def run(config: DictConfig) -> dict:
     from twinjax.domain import Domain
     from twinjax.job import Run, run_course, run_longitudinal, run_single_scan
     from twinjax.model import AbstractLumpedModel, UntimedFisherKPP
-    from twinjax.patient import ClinicalCourse, RawPatient, VirtualCourse
+    from twinjax.patient import ClinicalCourse, RawPatient, VirtualCourse, course_of_sizes
     from twinjax.patient.virtual import VirtualPatient
 
     logging.getLogger("jax").setLevel(logging.ERROR)
@@ -79,11 +79,11 @@ def run(config: DictConfig) -> dict:
     days = described.visit_days if virtual or raw else described.days.tolist()
     if days is not None:
         settings.check(days, model, parts["prior"])
-    lumped = isinstance(described, ClinicalCourse | VirtualCourse)
-    if lumped != isinstance(model, AbstractLumpedModel):
+    without_scans = isinstance(described, ClinicalCourse | VirtualCourse)
+    if without_scans and not isinstance(model, AbstractLumpedModel):
         raise InputError(
-            f"model={_choice('model')} works on {'scans' if lumped else 'measurements over time'}, which "
-            f"patient={_choice('patient')} does not have; choose a model and a patient that go together"
+            f"model={_choice('model')} works on scans, which patient={_choice('patient')} does not have; choose a "
+            "model and a patient that go together"
         )
     compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
     job = Run(folder, stages=4 + virtual + scanned + raw + compares)
@@ -102,9 +102,9 @@ def run(config: DictConfig) -> dict:
     log.info("  %s", patient)
     shown = OmegaConf.to_yaml(_without_places(OmegaConf.to_container(config, resolve=True)))
     common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
-    if isinstance(patient, ClinicalCourse):
-        assert isinstance(model, AbstractLumpedModel)
-        results = run_course(job, patient, model, **common, title=config.title)
+    if isinstance(model, AbstractLumpedModel):
+        course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)
+        results = run_course(job, course, model, **common, title=config.title)
     else:
         model = model_of(config, patient.brain_mask)
         single = len(patient.visits) == 1

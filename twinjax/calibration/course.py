@@ -31,7 +31,8 @@ def course_problem(
     The model starts on the first day on which its `size_quantity` was measured, with that size times
     `initial.ratio`, whose prior is the scatter of that one measurement: it is the start, and not a datum besides, or it
     would count twice. Measurements before that day, and quantities that the model does not predict, are left out.
-    `noise`: quantity to the deviation of its logarithm, in place of that of `QuantityObservation`.
+    `noise`: quantity to the deviation of its logarithm, in place of that of `QuantityObservation` and of what the
+    patient's `reading_error` adds to it.
 
     Raises `InputError` where the size was measured fewer than two times, or is zero at the start.
     """
@@ -50,7 +51,7 @@ def course_problem(
     used = [name for name in patient.measurements if name in predicted]
     if others := [name for name in patient.measurements if name not in predicted]:
         log.info("  left out, as the model does not predict it: %s", ", ".join(others))
-    observations = {name: QuantityObservation(name, (noise or {}).get(name)) for name in used}
+    observations = {name: _observation(name, noise or {}, patient.reading_error.get(name, 0.0)) for name in used}
     data = [
         Datum(day, name, observations[name].transform(value), side=side)
         for name in used
@@ -71,3 +72,8 @@ def course_problem(
         solver=solver,
         start=float(days[0]),
     )
+
+
+def _observation(name: str, noise: Mapping[str, float], reading_error: float) -> QuantityObservation:
+    observation = QuantityObservation(name, noise.get(name))
+    return observation if name in noise else QuantityObservation(name, jnp.hypot(observation.noise_std, reading_error))

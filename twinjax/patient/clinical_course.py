@@ -30,6 +30,8 @@ class ClinicalCourse:
     - `regimen`: what was given.
     - `source`: `"real"` or `"synthetic"`.
     - `truth`: for a synthetic patient, name of a parameter to its true value.
+    - `reading_error`: quantity to the deviation of the logarithm with which it could be read, where that is known
+      (`course_of_sizes`); it adds to the usual scatter.
 
     Raises `InputError` for days that are negative, unsorted or twice there, values that are negative or no numbers, and
     a quantity of which all are missing.
@@ -41,6 +43,7 @@ class ClinicalCourse:
     regimen: Regimen
     source: str
     truth: dict[str, float]
+    reading_error: dict[str, float]
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class ClinicalCourse:
         *,
         source: str = "real",
         truth: Mapping[str, float] | None = None,
+        reading_error: Mapping[str, float] | None = None,
     ):
         self.patient_id = check_patient_id(patient_id)
         if source not in ("real", "synthetic"):
@@ -60,6 +64,10 @@ class ClinicalCourse:
         self.measurements = {name: (days, values) for name, (days, values, _) in checked.items()}
         self.sides = {name: side for name, (_, _, side) in checked.items()}
         self.regimen, self.source, self.truth = regimen or Regimen(), source, dict(truth or {})
+        self.reading_error = dict(reading_error or {})
+        for name, error in self.reading_error.items():
+            if not (name in self.measurements and np.isfinite(error) and error >= 0):
+                raise InputError(f"reading_error of {name}: give a number >= 0 for a quantity that was measured")
 
     @property
     def days(self) -> np.ndarray:
@@ -75,7 +83,8 @@ class ClinicalCourse:
         }
         if not kept:
             raise InputError(f"nothing was measured on or before day {day:g}; the first is on day {self.days[0]:g}")
-        return ClinicalCourse(self.patient_id, kept, self.regimen.before(day), source=self.source)
+        error = {name: value for name, value in self.reading_error.items() if name in kept}
+        return ClinicalCourse(self.patient_id, kept, self.regimen.before(day), source=self.source, reading_error=error)
 
     def entries(self, name: str) -> list[float | str]:
         """The values of a quantity as they were given: numbers, and text such as `<0.1`."""
