@@ -12,11 +12,12 @@ WORKERS ?= 2
 demo: .venv/.imaging
 	$(BIN)/twinjax
 
+# By files: what a module shares is made and compiled once.
 test: .venv/.dev
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 validate: .venv/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 # Every published and closed-form value, expected and obtained, in one table.
 verify: .venv/.dev

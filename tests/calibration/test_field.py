@@ -133,6 +133,7 @@ def test_scalars_and_fields_share_z():
     assert float(tumor.regimen.treatments[0].sensitivity) == pytest.approx(0.2 * np.exp(0.4))
 
 
+@pytest.mark.slow
 def test_gradients_in_fields_agree_with_central_differences_and_an_even_field_is_the_number():
     """In all unknowns of a treated tumour at once, along a random direction, by the checkpointed adjoint.
 

@@ -146,6 +146,7 @@ def test_a_rotated_gaussian_spreads_in_the_closed_form(axes, stages, sizes):
     assert errors[-1] < 0.02, errors
 
 
+@pytest.mark.slow
 def test_second_order_on_a_tensor_that_turns():
     """div(D grad u) for a smooth D, whose cross term vanishes at the walls, and u without flux there."""
     lx, ly = 3.0, 2.0

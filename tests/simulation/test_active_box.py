@@ -76,6 +76,7 @@ def test_a_box_whose_walls_are_reached_is_given_up():
     np.testing.assert_allclose(boxed[corner], whole[corner], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_in_the_box():
     for mode in (diffrax.ForwardMode(), None):
         take = jax.jacfwd if mode is not None else jax.jacrev

@@ -78,7 +78,7 @@ def central_differences():
     return (upper - lower) / (2 * jnp.diag(steps))
 
 
-@pytest.mark.parametrize("mode", ["forward", "reverse"])
+@pytest.mark.parametrize("mode", [pytest.param("forward", marks=pytest.mark.slow), "reverse"])
 def test_gradients_agree_with_central_differences(central_differences, mode):
     """In every parameter of the model, the fractions and the drug, the times of doses among them."""
     if mode == "forward":

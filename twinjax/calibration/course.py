@@ -1,4 +1,4 @@
-"""The inverse problem of a patient without images: sizes and laboratory values over time."""
+"""The inverse problem of a patient as numbers over time: sizes and laboratory values."""
 
 import logging
 from collections.abc import Mapping

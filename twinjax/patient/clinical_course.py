@@ -1,4 +1,4 @@
-"""`ClinicalCourse`: a patient of whom numbers are known over time, and no images."""
+"""`ClinicalCourse`: a patient as numbers over time."""
 
 import logging
 from collections.abc import Mapping

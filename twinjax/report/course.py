@@ -1,4 +1,4 @@
-"""The report of a patient without images: fit, forecast, how good it was, and treatment options."""
+"""The report of a patient as numbers over time: fit, forecast, how good it was, and treatment options."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
