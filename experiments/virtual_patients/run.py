@@ -57,6 +57,10 @@ COLUMNS = (
 )
 
 
+# Patients after which compiled programs are forgotten: no two spatial patients have the same shape, and the programs of
+# sixteen reach the number of memory maps that Linux allows a process (65530).
+FORGET_AFTER = 8
+
 # What was found of one patient: its line, its parameters and its held-out measurements.
 Found = tuple[dict, list[dict], list[dict]]
 
@@ -207,8 +211,10 @@ def run(name: str, patients: int, calibrator: str, folder: Path, misfit: bool) -
     paths = [folder / f"{stem}{kind}.csv" for kind in ("_parameters", "_held_out", "")]
     parameters, below, rows = map(read, paths)
     done = {int(row["patient"]) for row in rows}
-    for number in tqdm([n for n in range(patients) if n not in done], desc=name):
+    for count, number in enumerate(tqdm([n for n in range(patients) if n not in done], desc=name), start=1):
         found = one(parts, number)
+        if count % FORGET_AFTER == 0:
+            jax.clear_caches()
         # A run that was ended between two files has lines of a patient that will be done again.
         parameters = [p for p in parameters if int(p["patient"]) != number] + found[1]
         below = [p for p in below if int(p["patient"]) != number] + found[2]
@@ -223,6 +229,9 @@ def read(path: Path) -> list[dict]:
 
 
 def write(path: Path, rows: list[dict]) -> None:
+    # A misfit has no parameters whose truth is known.
+    if not rows:
+        return
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0].keys())
