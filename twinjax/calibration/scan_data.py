@@ -71,9 +71,9 @@ def densest_adc(visits: Sequence[Visit]) -> float | None:
 def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: str = "whole_tumor"):
     """Cell density from ADC inside a region of the visit's segmentation, averaged over the domain's voxels.
 
-    A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: half
-    of each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region, and all of it lies in the region,
-    as the part that does would be its denser one.
+    A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: all of
+    each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region. In a region too small to hold one, half
+    of it does and the rest lies in the region, as the part that does would be its denser one.
 
     **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
     """
@@ -83,7 +83,9 @@ def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: st
     mask = getattr(visit.scan, region) & (adc > 0)
     density = domain.from_grid(cellularity_from_adc(adc, mask, adc_min=adc_min), affine)
     deep, inside = (domain.from_grid(part.astype(np.float32), affine) for part in (interior, mask))
-    index = np.flatnonzero((deep >= 0.5) & (inside > WHOLE) & np.asarray(domain.mask))
+    tissue = np.asarray(domain.mask)
+    wholly = (deep > WHOLE) & tissue
+    index = np.flatnonzero(wholly if wholly.any() else (deep >= 0.5) & (inside > WHOLE) & tissue)
     return (index, density.ravel()[index]) if index.size else None
 
 
