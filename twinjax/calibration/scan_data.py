@@ -72,8 +72,8 @@ def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: st
     """Cell density from ADC inside a region of the visit's segmentation, averaged over the domain's voxels.
 
     A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: all of
-    each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region. In a region too small to hold one, half
-    of it does and the rest lies in the region, as the part that does would be its denser one.
+    each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region. In a region too small to hold one,
+    half of it does and the rest lies in the region, as the part that does would be its denser one.
 
     **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
     """

@@ -1,4 +1,4 @@
-"""A patient as numbers over time: calibrate on the early measurements, forecast the later, compare treatments, report."""
+"""A patient as numbers over time: calibrate on the early ones, forecast the later, compare treatments, report."""
 
 import logging
 from typing import Any
