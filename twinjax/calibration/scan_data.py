@@ -68,12 +68,14 @@ def densest_adc(visits: Sequence[Visit]) -> float | None:
     return float(max(values.min(), values.mean() - 1.96 * values.std())) if values.size else None
 
 
-def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: str = "whole_tumor"):
+def measured_density(
+    visit: Visit, domain: Domain, adc_min: float, *, region: str = "whole_tumor", share: float = WHOLE
+):
     """Cell density from ADC inside a region of the visit's segmentation, averaged over the domain's voxels.
 
-    A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: all of
-    each voxel of the domain lies at least `PARTIAL_VOLUME_MM` inside the region. In a region too small to hold one,
-    half of it does and the rest lies in the region, as the part that does would be its denser one.
+    A voxel that straddles the tumour's edge holds normal tissue, whose low ADC would pass for many tumour cells: at
+    least `share` of each voxel of the domain lies `PARTIAL_VOLUME_MM` or more inside the region, and all of it in the
+    region, as the part that does would be its denser one.
 
     **Returns** `(index, values)`, flattened voxel index of the domain and density; None where there is nothing.
     """
@@ -83,24 +85,30 @@ def measured_density(visit: Visit, domain: Domain, adc_min: float, *, region: st
     mask = getattr(visit.scan, region) & (adc > 0)
     density = domain.from_grid(cellularity_from_adc(adc, mask, adc_min=adc_min), affine)
     deep, inside = (domain.from_grid(part.astype(np.float32), affine) for part in (interior, mask))
-    tissue = np.asarray(domain.mask)
-    wholly = (deep > WHOLE) & tissue
-    index = np.flatnonzero(wholly if wholly.any() else (deep >= 0.5) & (inside > WHOLE) & tissue)
+    index = np.flatnonzero((deep >= share) & (inside >= WHOLE) & np.asarray(domain.mask))
     return (index, density.ravel()[index]) if index.size else None
 
 
 def density_data(patient: PatientData, domain: Domain, sampling: Sampling | None) -> list[Datum]:
-    """Cell density of every visit; of the baseline inside the core only, as its oedema shaped the initial front."""
+    """Cell density of every visit; of the baseline inside the core only, as its oedema shaped the initial front.
+
+    Where a visit has no voxel that lies wholly inside the rim (`measured_density`), half of each has to do so in all.
+    """
     adc_min = densest_adc(patient.visits)
     if adc_min is None:
         return []
-    data = []
-    for visit in patient.visits:
-        region = "core" if visit is patient.visits[0] else "whole_tumor"
-        measured = measured_density(visit, domain, adc_min, region=region)
-        if measured is not None:
-            data.append(Datum(visit.day, "cell_density", measured[1], measured[0], sampling=sampling))
-    return data
+
+    def measured(share: float) -> list[Datum]:
+        data = []
+        for visit in patient.visits:
+            region = "core" if visit is patient.visits[0] else "whole_tumor"
+            found = measured_density(visit, domain, adc_min, region=region, share=share)
+            if found is not None:
+                data.append(Datum(visit.day, "cell_density", found[1], found[0], sampling=sampling))
+        return data
+
+    strictly, loosely = measured(WHOLE), measured(0.5)
+    return strictly if len(strictly) == len(loosely) else loosely
 
 
 def fet_uptake(visit: Visit, domain: Domain, region: str):
