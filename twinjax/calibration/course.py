@@ -75,5 +75,6 @@ def course_problem(
 
 
 def _observation(name: str, noise: Mapping[str, float], reading_error: float) -> QuantityObservation:
-    observation = QuantityObservation(name, noise.get(name))
-    return observation if name in noise else QuantityObservation(name, jnp.hypot(observation.noise_std, reading_error))
+    if name in noise:
+        return QuantityObservation(name, noise[name])
+    return QuantityObservation(name, jnp.hypot(QuantityObservation(name).noise_std, reading_error))

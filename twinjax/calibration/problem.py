@@ -343,11 +343,12 @@ def coarse_and_fine(
 def _prepared(datum: Datum, tumor: Tumor) -> Datum:
     """The datum with what its likelihood needs to know of its voxels."""
     observation = tumor.observation[datum.observation]
-    domain = tumor.model.domain if isinstance(tumor.model, AbstractSpatialModel) else None
-    domain = domain if datum.sampling is None else datum.sampling
+    grid = datum.sampling
+    if grid is None and isinstance(tumor.model, AbstractSpatialModel):
+        grid = tumor.model.domain
     index = None if datum.index is None else np.asarray(datum.index)
     try:
-        readings = observation.prepared(datum.readings, index, domain)
+        readings = observation.prepared(datum.readings, index, grid)
     except InputError as error:
         raise InputError(f"day {datum.day:g}, '{datum.observation}': {error}") from error
     return eqx.tree_at(lambda d: d.readings, datum, readings)

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from twinjax.calibration.problem import Datum
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain, Sampling
+from twinjax.domain import WHOLE, Domain, Sampling
 from twinjax.imaging import labels
 from twinjax.imaging.features import cellularity_from_adc, local_scatter
 from twinjax.patient import PatientData, Visit
@@ -18,8 +18,6 @@ PARTIAL_VOLUME_MM = 3.0
 # White noise of images that are too small to show it (density; the first peak of PET), and the share of it that an
 # image has at least: our own choice.
 CELL_DENSITY_NOISE, PET_NOISE, LEAST_SHARE = 0.05, 0.1, 0.4
-# Of a voxel, but for rounding.
-WHOLE = 0.999
 
 
 def region_fraction(visit: Visit, name: str, domain) -> np.ndarray:

@@ -7,5 +7,6 @@ from twinjax.domain.domain import Domain as Domain
 from twinjax.domain.execution import Execution as Execution
 from twinjax.domain.flux import materialise as materialise
 from twinjax.domain.resample import resample as resample
+from twinjax.domain.sampling import WHOLE as WHOLE
 from twinjax.domain.sampling import Sampling as Sampling
 from twinjax.domain.sampling import seen_on as seen_on

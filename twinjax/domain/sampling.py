@@ -11,6 +11,8 @@ from twinjax.domain.resample import overlap
 
 # Of a voxel: affines in files are float32.
 ROUNDING = 1e-3
+# Of a voxel: all of it.
+WHOLE = 1 - ROUNDING
 
 
 class Sampling(eqx.Module):
@@ -36,7 +38,7 @@ class Sampling(eqx.Module):
     def cropped(self, lower: tuple[int, ...], upper: tuple[int, ...], index: np.ndarray) -> "Sampling":
         """Of the field in a box; `InputError` where a voxel of `index` (flattened) is not wholly in it."""
         factors = [np.asarray(f)[:, a:b] for f, a, b in zip(self.factors, lower, upper, strict=True)]
-        whole = [factor.sum(axis=1) > 1 - ROUNDING for factor in factors]
+        whole = [factor.sum(axis=1) > WHOLE for factor in factors]
         place = np.unravel_index(index, self.shape)
         if not all(inside[i].all() for inside, i in zip(whole, place, strict=True)):
             raise InputError(f"data lie outside the box from {lower} to {upper}; enlarge it")
@@ -66,5 +68,5 @@ def seen_on(domain: Domain, affine: np.ndarray, shape: tuple[int, ...]) -> tuple
     sampling = Sampling(tuple(map(jnp.asarray, factors)), spacing)
     zoom = np.diag([*step, 1.0])
     zoom[:3, 3] = start
-    mask = np.asarray(sampling(domain.mask.astype(float))) > 1 - ROUNDING
+    mask = np.asarray(sampling(domain.mask.astype(float))) > WHOLE
     return Domain(mask, spacing, affine=domain.affine @ zoom), sampling

@@ -1,14 +1,14 @@
 """Cell density from the apparent diffusion coefficient of water."""
 
-import abc
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from twinjax.observation.field import AbstractFieldObservation, number
+from twinjax.observation.field import AbstractCellObservation, number
 
 
-class AbstractDensityObservation(AbstractFieldObservation):
+class AbstractDensityObservation(AbstractCellObservation):
     """gain u = (ADC_w - ADC) / (ADC_w - ADC_min), with the density u of the cells that hinder water (Weis 2013).
 
     `gain` is 1 where ADC_min is that of the densest packing; it stands for the error of that assumption.
@@ -19,23 +19,17 @@ class AbstractDensityObservation(AbstractFieldObservation):
     discrepancy_std: Float[Array, ""] = eqx.field(default=0.05, converter=number, kw_only=True)
     correlation_length_mm: float = eqx.field(default=10.0, static=True, kw_only=True)
 
-    @abc.abstractmethod
-    def density(self, model, state) -> Float[Array, "*grid"]:
-        """Of the cells that hinder water."""
-
     def predict(self, model, state) -> Array:
         return self.gain * self.density(model, state)
 
 
 class CellDensityObservation(AbstractDensityObservation):
-    """Of a model that does not tell living cells from dead ones: all of them."""
+    """Of a model that does not tell living cells from dead ones."""
 
-    def density(self, model, state):
-        return model.cell_density(state)
+    living: ClassVar[bool] = False
 
 
 class ViableDensityObservation(AbstractDensityObservation):
-    """Of a model that does: the living ones, as water is free in necrosis."""
+    """Of a model that does: water is free in necrosis."""
 
-    def density(self, model, state):
-        return model.viable_density(state)
+    living: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Measurements in every voxel, whose errors are normal and shared by neighbours: cell density from ADC, PET."""
+"""Measurements in every voxel, whose errors are normal and shared by neighbours."""
 
 import equinox as eqx
 import jax
@@ -109,6 +109,15 @@ class AbstractFieldObservation(AbstractObservation):
         # So many modes of equal variance would spread as much.
         share = np.asarray(readings.modes.eigenvalues) / readings.modes.voxel.size
         return float(1 / np.sum(share**2))
+
+
+class AbstractCellObservation(AbstractFieldObservation):
+    """A field that follows the density of cells: of all of them, or of those that a model knows to be living."""
+
+    living: eqx.AbstractClassVar[bool]
+
+    def density(self, model, state) -> Float[Array, "*grid"]:
+        return model.viable_density(state) if self.living else model.cell_density(state)
 
 
 def number(value: ArrayLike) -> Float[Array, ""]:

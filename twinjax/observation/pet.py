@@ -1,14 +1,14 @@
 """Uptake of an amino acid, seen by positron emission tomography."""
 
-import abc
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from twinjax.observation.field import AbstractFieldObservation, number
+from twinjax.observation.field import AbstractCellObservation, number
 
 
-class AbstractUptakeObservation(AbstractFieldObservation):
+class AbstractUptakeObservation(AbstractCellObservation):
     """background + scale u, with the density u of the cells that take it up; arbitrary units (Lipkova et al. 2019, IEEE
     TMI 38:1875).
     """
@@ -19,23 +19,17 @@ class AbstractUptakeObservation(AbstractFieldObservation):
     discrepancy_std: Float[Array, ""] = eqx.field(default=0.1, converter=number, kw_only=True)
     correlation_length_mm: float = eqx.field(default=10.0, static=True, kw_only=True)
 
-    @abc.abstractmethod
-    def density(self, model, state) -> Float[Array, "*grid"]:
-        """Of the cells that take the tracer up."""
-
     def predict(self, model, state) -> Array:
         return self.background + self.scale * self.density(model, state)
 
 
 class PETObservation(AbstractUptakeObservation):
-    """Of a model that does not tell living cells from dead ones: all of them."""
+    """Of a model that does not tell living cells from dead ones."""
 
-    def density(self, model, state):
-        return model.cell_density(state)
+    living: ClassVar[bool] = False
 
 
 class ViablePETObservation(AbstractUptakeObservation):
-    """Of a model that does: the living ones, as necrosis takes nothing up."""
+    """Of a model that does: necrosis takes nothing up."""
 
-    def density(self, model, state):
-        return model.viable_density(state)
+    living: ClassVar[bool] = True

@@ -247,3 +247,37 @@ def test_source_needs_no_pixels_that_can_be_read(tmp_path, source):
     for path in source.iterdir():
         edited(path, lambda dataset: setattr(dataset, "PixelData", encapsulate([b"\0" * 8]) + b"\0" * BIG[0] * BIG[1]))
     assert write_rtdose(tmp_path / "x.dcm", np.ones(BIG), affine_of(), read_source(source)).is_file()
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_masks_that_cannot_be_written(tmp_path, write):
+    write_series(tmp_path / "dicom")
+    write_series(tmp_path / "dicom", number=2, description="T2")
+    mask = np.ones(SHAPE, bool)
+    target = tmp_path / "out.dcm"
+    with pytest.raises(InputError, match=r"several image series \(series 1 .*; series 2 .*\); choose one"):
+        write(target, {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom"))
+    with pytest.raises(InputError, match="no image series of number 7"):
+        write(target, {"GTV": mask}, affine_of(), read_source(tmp_path / "dicom", 7))
+    with pytest.raises(InputError, match="'GTV' is empty on the source series"):
+        write(target, {"GTV": ~mask}, affine_of(), read_source(tmp_path / "dicom", 1))
+    with pytest.raises(InputError, match="there is none to write"):
+        write(target, {}, affine_of(), read_source(tmp_path / "dicom", 1))
+    with pytest.raises(InputError, match=r"GTV: an \(X, Y, Z\) array is written"):
+        write(target, {"GTV": mask[0]}, affine_of(), read_source(tmp_path / "dicom", 1))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(("value", "units"), [(-1.0, "GY"), (np.nan, "GY"), (1.0, "SV")])
+def test_maps_that_cannot_be_written(tmp_path, value, units):
+    write_series(tmp_path / "dicom")
+    with pytest.raises(InputError, match="values: an RTDOSE has no negative|units must be GY or RELATIVE"):
+        write_rtdose(
+            tmp_path / "x.dcm", np.full(SHAPE, value), affine_of(), read_source(tmp_path / "dicom"), units=units
+        )
+
+
+def test_source_without_frame_of_reference(tmp_path):
+    write_series(tmp_path / "dicom", FrameOfReferenceUID=None)
+    with pytest.raises(InputError, match=r"series 1 .* has no FrameOfReferenceUID"):
+        write_rtdose(tmp_path / "x.dcm", np.ones(SHAPE), affine_of(), read_source(tmp_path / "dicom"))
