@@ -34,6 +34,14 @@ def test_the_calibration_shows_prior_posterior_and_truth(posterior):
     assert checks.rows[-1][0] == "Verdict"
 
 
+def test_the_table_of_parameters_tells_the_prior(posterior):
+    table = calibration_section(posterior, "Words.").tables[0]
+    shown = {row[0]: row[table.columns.index("prior")].replace("\u00a0", " ") for row in table.rows}
+    low, high = np.quantile(prior_draws(posterior)["alpha"], [0.05, 0.95])
+    assert [float(end) for end in shown["Alpha"].split(" to ")] == pytest.approx([low, high], rel=0.01)
+    assert "90 % interval" in table.caption
+
+
 def test_draws_that_are_no_chains_have_no_trace(posterior):
     independent = replace(posterior, diagnostics={**posterior.diagnostics, "r_hat": None})
     captions = [caption for caption, _ in calibration_section(independent, "Words.").figures]

@@ -214,7 +214,7 @@ def option_comparison(outcomes: Draws, *, quantity: str, curves: Draws | None = 
     spread.set(title="At the horizon", xlabel=with_unit("median, 50 % and 90 %", unit))
     spread.set_yticks(range(count), [textwrap.fill(option, 20) for option in outcomes])
     spread.grid(axis="x")
-    chance.set(title="Probability of being best", xlim=(0, 1.18), yticks=[])
+    chance.set(title="Probability\nof being best", xlim=(0, 1.18), yticks=[])
     chance.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     for panel in (spread, chance):
         panel.set_ylim(count - 0.4, -0.6)
@@ -272,7 +272,7 @@ def _panels(names: Sequence[str], *, columns: int, size: tuple[float, float]) ->
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     for name, panel in zip(names, panels, strict=False):
-        panel.set_title(quantity_label(name)[0])
+        panel.set_title(textwrap.fill(quantity_label(name)[0], 18))
     return figure, dict(zip(names, panels, strict=False))
 
 

@@ -17,7 +17,14 @@ from twinjax.report.figure import (
     timing_bars,
 )
 from twinjax.report.report import KeyFigure, Section, Table
-from twinjax.report.table import burden_table, diagnostics_table, option_table, parameter_table, timing_table
+from twinjax.report.table import (
+    burden_table,
+    diagnostics_table,
+    option_table,
+    parameter_table,
+    range_text,
+    timing_table,
+)
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CompleteResponse
 from twinjax.twin.forecast import visibility_threshold
@@ -41,7 +48,13 @@ def calibration_section(
         text,
         figures,
         [
-            parameter_table(posterior, units=units, truth=truth),
+            parameter_table(
+                posterior,
+                units=units,
+                priors={name: range_text(draws) for name, draws in prior.items()},
+                truth=truth,
+                caption="Calibrated parameters; of the prior its 90 % interval.",
+            ),
             *tables,
             diagnostics_table(posterior),
         ],

@@ -24,6 +24,11 @@ def interval_text(draws, quantity: str) -> str:
     return f"{middle} {unit}".strip() + f" (90 % interval {low} to {high})"
 
 
+def range_text(draws) -> str:
+    """`"0.02 to 0.3"`, the 90 % interval of draws (S,)."""
+    return _range(*np.quantile(np.asarray(draws, float), [0.05, 0.95]))
+
+
 def parameter_table(
     posterior: Posterior,
     *,
@@ -40,12 +45,11 @@ def parameter_table(
     columns += ["effective draws", "informed by (contraction)"]
     rows = []
     for name in posterior.names:
-        low, high = intervals[name]
         informed = "—"
         if name in (contraction := diagnostics.get("contraction") or {}):
             informed = f"{informed_by(contraction[name])} ({100 * max(0.0, contraction[name]):.0f}\u00a0%)"
         row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
-        row += [_three(posterior.map_estimate[name]), f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")]
+        row += [_three(posterior.map_estimate[name]), _range(*intervals[name])]
         row += [_of(diagnostics, "r_hat", name, ".3f")] * chains
         rows.append([*row, _of(diagnostics, "ess", name, ",.0f"), informed])
     if truth:
@@ -174,6 +178,10 @@ def timing_table(seconds: Mapping[str, float], caption: str = "Computing time.")
     """Seconds per stage and their sum."""
     rows = [[stage, round(value, 2)] for stage, value in seconds.items()]
     return Table(["stage", "seconds"], [*rows, ["all stages", round(sum(seconds.values()), 2)]], caption)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")
 
 
 def _three(value: float) -> str:
