@@ -176,6 +176,8 @@ def test_a_noise_level_may_be_a_parameter():
     found, mode = LevenbergMarquardt(tolerance=1e-6).fit_mode(learned, key=KEY)
     assert float(learned.prior.values(jnp.asarray(mode.z))["noise"]) == pytest.approx(0.3, rel=0.03)
     assert found.noise == learned.noise
+    peak = -mode.cost - float(learned.least_cost)
+    assert float(learned.log_density(jnp.asarray(mode.z))) == pytest.approx(peak, rel=1e-9)
     gradient = jax.grad(learned.log_density)(jnp.asarray(mode.z))
     np.testing.assert_allclose(gradient, 0.0, atol=1e-3)
     spread = np.sqrt(mode.covariance[2, 2])

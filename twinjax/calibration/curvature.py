@@ -45,13 +45,17 @@ def _expansion(problem: InverseProblem, z):
 @eqx.filter_jit
 def residuals_and_jacobian(
     problem: InverseProblem, z: Float[Array, " n"], directions: Float[Array, "some n"]
-) -> tuple[Float[Array, " residuals"], Float[Array, "some residuals"]]:
-    """The residuals, and their derivatives along some directions, side by side in forward mode."""
+) -> tuple[Float[Array, " residuals"], Float[Array, "some residuals"], list[Array]]:
+    """The residuals, their derivatives along some directions, side by side in forward mode, and the predictions."""
+
+    def at(z):
+        expected, success = problem.predictions(z, adjoint=diffrax.ForwardMode())
+        return problem.residuals_of(expected, success, z), expected
 
     def along(direction):
-        return jax.jvp(partial(problem.residuals, adjoint=diffrax.ForwardMode()), (z,), (direction,))
+        return jax.jvp(at, (z,), (direction,), has_aux=True)
 
-    return jax.vmap(along, out_axes=(None, 0))(directions)
+    return jax.vmap(along, out_axes=(None, 0, None))(directions)
 
 
 @eqx.filter_jit

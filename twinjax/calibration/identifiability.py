@@ -190,7 +190,7 @@ def fisher_information(problem: InverseProblem, z, place=None) -> Float[np.ndarr
     the parameters learn from the data is not in it.
     """
     axes = np.eye(problem.dimension) if place is None else np.eye(problem.dimension)[place]
-    _, jacobian = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.asarray(axes))
+    _, jacobian, _ = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.asarray(axes))
     rows = np.asarray(jacobian).astype(float)
     if not np.isfinite(rows).all():
         raise InputError("the Fisher information cannot be computed: the forward solve fails at the mode")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
@@ -48,7 +48,8 @@ class Mode:
     Hessian JᵀJ (which holds the prior's identity, so that it is never singular); `cost` half the sum of squares;
     `gradient` (n,) at `z`; `steps`; `converged`; `jacobians` that were evaluated in all; `starts` of the search,
     `found`, how many distinct modes they led to, and `gap`, by how many nats the Laplace mass of this one is above that
-    of the best of the others; `unseen`, names of the parameters that no datum depends on.
+    of the best of the others; `unseen`, names of the parameters that no datum depends on; `expected`, what the data are
+    predicted to be at `z`, empty where it was not kept.
     """
 
     z: Float[np.ndarray, " n"]
@@ -62,6 +63,7 @@ class Mode:
     found: int = 1
     gap: float = float("inf")
     unseen: tuple[str, ...] = ()
+    expected: list[np.ndarray] = field(default_factory=list)
 
     @property
     def unreached(self) -> list[str]:
@@ -86,13 +88,13 @@ class Mode:
         report = {"jacobians": self.jacobians, "starts": self.starts, "modes_found": self.found, "mode_gap_nats": gap}
         return report | {"unseen": list(self.unseen)}
 
-    def log_mass(self, log_density: float | None = None) -> float:
-        """Logarithm of the integral of the normal curve with the density and the curvature of this mode.
+    @property
+    def log_mass(self) -> float:
+        """Logarithm of the integral of the normal curve with the height and the curvature of this mode.
 
-        Without `log_density` up to the constant that all modes of one problem share.
+        Up to a constant that all modes of one problem share, `InverseProblem.least_cost`.
         """
-        peak = -self.cost if log_density is None else log_density
-        return float(peak + 0.5 * (self.z.size * np.log(2 * np.pi) + np.linalg.slogdet(self.covariance)[1]))
+        return float(0.5 * (self.z.size * np.log(2 * np.pi) + np.linalg.slogdet(self.covariance)[1]) - self.cost)
 
 
 class LevenbergMarquardt(AbstractCalibrator):
@@ -138,7 +140,7 @@ class LevenbergMarquardt(AbstractCalibrator):
             gradients=mode.jacobians,
             steps=mode.steps,
             gradient_norm=float(np.linalg.norm(mode.gradient)),
-            log_evidence=mode.log_mass(float(_log_density(problem, jnp.asarray(mode.z, float)))),
+            log_evidence=mode.log_mass - float(problem.least_cost),
             # Of how far the posterior is from normal the approximation itself says nothing.
             log_evidence_error=None,
             **mode.report,
@@ -169,12 +171,12 @@ class LevenbergMarquardt(AbstractCalibrator):
             raise problem.failure_at(starts[0], where)
         modes = _distinct(modes)
         if self.estimate_noise:
-            problem = problem.with_noise_from_residuals(jnp.asarray(modes[0].z, float))
+            problem = problem.with_noise_from_residuals(modes[0].z, modes[0].expected)
             modes = [_descend(problem, m.z, self.tolerance, self.max_steps, NEAR_DAMPING) for m in modes]
             jacobians += sum(mode.jacobians for mode in modes)
             modes = _distinct(modes)
         mode = modes[0]
-        gap = min((mode.log_mass() - other.log_mass() for other in modes[1:]), default=float("inf"))
+        gap = min((mode.log_mass - other.log_mass for other in modes[1:]), default=float("inf"))
         return problem, replace(mode, jacobians=jacobians, starts=len(starts), found=len(modes), gap=gap)
 
     def kept_mode(self, problem: InverseProblem, *, key, checkpoint: Checkpoint) -> tuple[InverseProblem, Mode, float]:
@@ -184,12 +186,13 @@ class LevenbergMarquardt(AbstractCalibrator):
         if found := checkpoint.read("mode", (problem.tumor.observation, nothing, 0.0)):
             observation, kept, seconds = found
             mode = Mode(**kept)
-            # Names are not kept.
+            # Neither names nor predictions are kept.
             mode = replace(mode, unseen=_unseen(problem, np.linalg.inv(mode.covariance)))
             return eqx.tree_at(lambda p: p.tumor.observation, problem, observation), mode, seconds
         problem, mode = self.fit_mode(problem, key=key)
         seconds = time.perf_counter() - began
-        checkpoint.write("mode", (problem.tumor.observation, asdict(replace(mode, unseen=())), seconds))
+        kept = asdict(replace(mode, unseen=(), expected=[]))
+        checkpoint.write("mode", (problem.tumor.observation, kept, seconds))
         return problem, mode, seconds
 
 
@@ -207,7 +210,7 @@ def _distinct(modes: list[Mode]) -> list[Mode]:
 def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, first_damping: float) -> Mode:
     began = time.perf_counter()
     z = np.asarray(start, float)
-    cost, gradient, hessian = _expansion(problem, z)
+    cost, gradient, hessian, expected = _expansion(problem, z)
     damping, factor, steps = first_damping * float(hessian.diagonal().max()), 2.0, 0
     # In whitened coordinates the Newton decrement measures the distance to the mode in posterior deviations.
     while (distance := _decrement(gradient, hessian)) > tolerance and steps < max_steps:
@@ -221,7 +224,7 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         rounding = ROUNDING * cost
         gain = (cost - trial[0] + rounding) / (0.5 * step @ (damping * step - gradient) + rounding)
         if gain > 0:
-            z, (cost, gradient, hessian) = z + step, trial
+            z, (cost, gradient, hessian, expected) = z + step, trial
             damping, factor = damping * max(LEAST_LEFT, float(1 - (2 * gain - 1) ** 3)), 2.0
         else:
             damping, factor = damping * factor, 2 * factor
@@ -234,8 +237,8 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         time.perf_counter() - began,
         "" if converged else " (NOT at a stationary point)",
     )
-    unseen = _unseen(problem, hessian)
-    return Mode(z, np.linalg.inv(hessian), cost, gradient, steps, converged, jacobians=steps + 1, unseen=unseen)
+    covariance, unseen = np.linalg.inv(hessian), _unseen(problem, hessian)
+    return Mode(z, covariance, cost, gradient, steps, converged, steps + 1, unseen=unseen, expected=expected)
 
 
 def _unseen(problem: InverseProblem, hessian) -> tuple[str, ...]:
@@ -259,20 +262,15 @@ def _decrement(gradient, hessian) -> float:
     return float(np.sqrt(gradient @ np.linalg.solve(hessian, gradient)))
 
 
-def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray]:
-    """(cost, gradient, Gauss-Newton Hessian); the cost is half the sum of squares, infinite where the solve or
-    its derivative fails.
+def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """(cost, gradient, Gauss-Newton Hessian, predictions); the cost is half the sum of squares, infinite where the
+    solve or its derivative fails.
 
     Sums are in double precision whatever that of the solve.
     """
-    found = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.eye(problem.dimension))
+    *found, expected = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.eye(problem.dimension))
     value, jacobian = (np.asarray(x).astype(float) for x in found)
     with np.errstate(invalid="ignore"):
         gradient, hessian = jacobian @ value, jacobian @ jacobian.T
     solved = np.isfinite(value).all() and np.isfinite(hessian).all()
-    return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian
-
-
-@eqx.filter_jit
-def _log_density(problem: InverseProblem, z):
-    return problem.log_density(z)
+    return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian, [np.asarray(x) for x in expected]

@@ -77,7 +77,7 @@ class LowRankLaplace(AbstractCalibrator):
             eigenvalues=hessian.eigenvalues.tolist(),
             next_eigenvalue=hessian.next_eigenvalue,
             information_gain=hessian.information_gain,
-            log_evidence=log_evidence(problem, z_map, hessian),
+            log_evidence=_log_evidence(problem, mode.expansion.cost, hessian),
         )
 
     def hessian(self, expansion: Expansion) -> LowRankHessian:
@@ -114,10 +114,10 @@ def _nearer(problem: InverseProblem, mode: FieldMode, hessian: LowRankHessian) -
     return replace(mode, expansion=here, distance=distance)
 
 
-def log_evidence(problem: InverseProblem, z_map: np.ndarray, hessian: LowRankHessian) -> float:
-    """Log of the integral of likelihood times prior, of the normal approximation."""
-    at_mode = float(problem.log_density(jnp.asarray(z_map, float)))
-    return at_mode + 0.5 * z_map.size * float(np.log(2 * np.pi)) - hessian.information_gain
+def _log_evidence(problem: InverseProblem, cost: float, hessian: LowRankHessian) -> float:
+    """Log of the integral of likelihood times prior, of the normal approximation about a mode of that cost."""
+    at_mode = -cost - float(problem.least_cost)
+    return at_mode + 0.5 * problem.dimension * float(np.log(2 * np.pi)) - hessian.information_gain
 
 
 def _pointwise(problem: InverseProblem, name: str, z_map: np.ndarray, hessian: LowRankHessian) -> FieldPosterior:

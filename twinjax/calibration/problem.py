@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import diffrax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
@@ -182,13 +183,14 @@ class InverseProblem(eqx.Module):
         """
         tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
-        position = {day: i for i, day in enumerate(self.days.tolist())}
         states = jax.tree.map(lambda leaf: jnp.where(trajectory.success, leaf, 0.0), trajectory.states)
-        expected = []
-        for datum in self.data:
-            state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], states)
-            expected.append(datum.pick(tumor.observation[datum.observation].predict(tumor.model, state)))
-        return expected, trajectory.success
+        # All days of an observation at once: day by day each would be compiled by itself.
+        seen = {
+            name: jax.vmap(partial(observation.predict, tumor.model))(states)
+            for name, observation in tumor.observation.items()
+        }
+        position = {day: i for i, day in enumerate(self.days.tolist())}
+        return [datum.pick(seen[datum.observation][position[datum.day]]) for datum in self.data], trajectory.success
 
     def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
         """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.
@@ -197,7 +199,10 @@ class InverseProblem(eqx.Module):
         among the parameters one residual more keeps that so: it stands for the log likelihood's normalisation. A
         failed solve gives NaN, which optimisers take as a step to refuse.
         """
-        expected, success = self.predictions(z, adjoint=adjoint)
+        return self.residuals_of(*self.predictions(z, adjoint=adjoint), z)
+
+    def residuals_of(self, expected: Sequence[Array], success, z) -> Float[Array, " residuals"]:
+        """`residuals`, where the `predictions` at z are known."""
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
             noisy = observation[datum.observation]
@@ -208,6 +213,15 @@ class InverseProblem(eqx.Module):
                 excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
                 parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
         return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
+
+    @property
+    def least_cost(self) -> Float[Array, ""]:
+        """What half the sum of squares of `residuals` and minus `log_density` differ by, which no z changes."""
+        found = -dist.Normal().log_prob(jnp.zeros(self.dimension)).sum()
+        for datum in self.data:
+            found -= self.tumor.observation[datum.observation].log_normalizer(datum.readings)
+            found -= datum.values.size if self._levels_of_prior(datum.observation) else 0.0
+        return found
 
     def log_likelihoods(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " data"]:
         """Log likelihood of each of `data` (a day of an observation); minus infinity where the solve fails."""
@@ -250,14 +264,16 @@ class InverseProblem(eqx.Module):
         for name, value in self.prior.values(z).items():
             numpyro.deterministic(name, value)
 
-    def with_noise_from_residuals(self, z) -> "InverseProblem":
+    def with_noise_from_residuals(self, z, expected: Sequence[ArrayLike] | None = None) -> "InverseProblem":
         """The same problem with the noise levels of largest likelihood at `z`, none below what was stated.
+
+        `expected`: the `predictions` at z, where they are known.
 
         A field's discrepancy, the vagueness of a mask's boundary and the scatter of a value are so learned from how
         far the model is from the data. Stated levels are published or measured: below them the data cannot say more,
         as a fit draws the model towards its data. Levels among the parameters of the prior are left to it.
         """
-        expected = _predicted(self, z)
+        expected = _predicted(self, z) if expected is None else expected
         levels = {}
         for name, observation in self.tumor.observation.items():
             own = [(d.readings, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]

@@ -71,7 +71,7 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
         raise InputError(f"'{name}' has no profile: give a calibrated parameter and a posterior with its problem")
     place, n = posterior.names.index(name), problem.dimension
     parameter = problem.prior.parameters[place]
-    expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z), jnp.eye(n)), n)
+    expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z), jnp.eye(n))[:2], n)
     best_z, best_cost = _fit(expansion, posterior.z_map, [])
     threshold = float(chi2.ppf(level, 1))
     deviation = float(posterior.z[..., place].std())

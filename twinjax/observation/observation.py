@@ -7,7 +7,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from twinjax.observation.readings import Readings
 
@@ -55,7 +55,7 @@ class AbstractObservation(eqx.Module):
         """
 
     @abc.abstractmethod
-    def likeliest_levels(self, readings: Sequence[Readings], predicted: Sequence[Array]) -> dict[str, float]:
+    def likeliest_levels(self, readings: Sequence[Readings], predicted: Sequence[ArrayLike]) -> dict[str, float]:
         """The levels of largest likelihood for these predictions, none below what it is now (on the host)."""
 
     def effective_count(self, readings: Readings) -> float:
