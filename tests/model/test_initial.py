@@ -7,9 +7,8 @@ import pytest
 from scipy.special import logit
 
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain
+from twinjax.domain import Domain, signed_distance
 from twinjax.model import ContourProfile, DensityField, PointSeed
-from twinjax.model.initial import signed_distance
 
 N = 32
 SPACING = (1.0, 1.0, 1.0)
@@ -126,17 +125,6 @@ def test_a_core_that_the_model_cannot_hold_is_refused():
     core[12, 12, 12] = 1
     with pytest.raises(InputError, match="core is smaller than a voxel of the model"):
         ContourProfile.from_masks(core, core, (0.25,) * 3, onto=lambda d: domain.from_grid(d, affine))
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.0, 2.0)], ids=str)
-def test_signed_distance_of_a_sphere(spacing):
-    index = np.stack(np.meshgrid(*[np.arange(round(24 / h)) * h - 12 for h in spacing], indexing="ij"), -1)
-    radius = np.linalg.norm(index, axis=-1)
-    distance = signed_distance(radius < 7, spacing)
-    assert ((distance < 0) == (radius < 7)).all()
-    # A boundary of voxels lies up to a voxel away from the sphere.
-    np.testing.assert_allclose(distance, radius - 7, atol=max(spacing))
-    assert abs(np.mean(distance - (radius - 7))) < 0.25
 
 
 def test_point_seed_is_a_gaussian_that_moves_with_its_shift(domain):

@@ -1,6 +1,7 @@
 """Grids: what a solver sees of a patient."""
 
 from twinjax.domain.anisotropic import anisotropic_diffusion as anisotropic_diffusion
+from twinjax.domain.contour import signed_distance as signed_distance
 from twinjax.domain.diffusion import DiffusionOperator as DiffusionOperator
 from twinjax.domain.diffusion import DiffusionStep as DiffusionStep
 from twinjax.domain.domain import Domain as Domain

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
-from scipy import ndimage
 
 from twinjax.core.errors import InputError
+from twinjax.domain import signed_distance
 
 # Of its plateau that a contour may lie at: where draws of level and plateau cross, the core is all plateau.
 HIGHEST_SHARE = 0.99
@@ -93,8 +93,8 @@ class ContourProfile(AbstractInitialCondition):
     ) -> "ContourProfile":
         """From two boolean masks (X, Y, Z) and the voxel edges in mm.
 
-        `onto` brings distances on the grid of the masks to that of the model (the same unless given): so the contours
-        stay as smooth as the scan has them, where masks that are resampled first make steps of whole voxels.
+        `onto` brings distances (`signed_distance`) on the grid of the masks to that of the model (the same unless
+        given): masks that are resampled first make steps of whole voxels.
 
         Raises `InputError` for a core that is empty, or smaller than a voxel of the model.
         """
@@ -119,16 +119,6 @@ class ContourProfile(AbstractInitialCondition):
         inside = jnp.maximum(-self.core_distance, 0) / self.interior_width
         beyond = jnp.maximum(self.whole_distance, 0) / self.tail_width
         return jnp.where(domain.mask, self.plateau * jax.nn.sigmoid(between + inside - beyond), 0.0)
-
-
-def signed_distance(region, spacing) -> np.ndarray:
-    """Distance (mm) from the boundary of a boolean region, negative inside it."""
-    region = np.asarray(region, bool)
-    # The wall lies half a voxel from the centres on either side of it; the shortest edge, lest the sign turn.
-    half = min(spacing) / 2
-    outside = np.asarray(ndimage.distance_transform_edt(~region, sampling=spacing))
-    inside = np.asarray(ndimage.distance_transform_edt(region, sampling=spacing))
-    return np.where(region, half - inside, outside - half)
 
 
 class PointSeed(AbstractInitialCondition):
