@@ -17,10 +17,10 @@ SMALLEST_SHARE = 1e-12
 def signed_distance(region, spacing) -> Float[np.ndarray, "*grid"]:
     """Distance (mm) from the contour of a boolean region, negative inside it.
 
-    The contour is that of the mask smoothed by a Gaussian of standard deviation s, at the level that keeps its volume, so
-    that it is not stepped as voxels are, which are up to 3 mm thick. Beside a plane at distance d the smoothed mask is
-    Φ(-d / s); farther off, d counts from the tangent plane at the nearest voxel beside the contour.
-    Centres of voxels stay on the side that the mask has them on. The method is our own composition.
+    The contour is that of the mask smoothed by a Gaussian of standard deviation s, at the level that keeps its volume,
+    so that it is not stepped as voxels are, which are up to 3 mm thick. Beside a plane at distance d the smoothed mask
+    is Φ(-d / s); farther off, d counts from the tangent plane at the nearest voxel beside the contour. Centres of
+    voxels stay on the side that the mask has them on. The method is our own composition.
 
     Raises `InputError` for a mask without a contour.
     """
