@@ -30,16 +30,17 @@ log = logging.getLogger("twinjax")
 class Datum(eqx.Module):
     """What one observation gave on one day.
 
-    **Fields:** `day` (static), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
+    **Fields:** `time` (days), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
     which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
     is a scalar and n = 1; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
     counts the larger ones then.
     """
 
+    # An array, as all that differs between patients: a number of its own would compile every patient anew.
+    time: Float[Array, ""]
     readings: Readings
     index: Int[Array, " n"] | None
     sampling: Sampling | None
-    day: float = eqx.field(static=True)
     observation: str = eqx.field(static=True)
 
     def __init__(self, day: float, observation: str, values, index=None, *, side=None, sampling=None):
@@ -47,7 +48,7 @@ class Datum(eqx.Module):
 
         Missing values (NaN) are dropped; `InputError` where none is left, or one is infinite.
         """
-        self.day, self.observation, self.sampling = float(day), observation, sampling
+        self.time, self.observation, self.sampling = jnp.asarray(day, float), observation, sampling
         values = np.atleast_1d(np.asarray(values, float))
         known = ~np.isnan(values)
         if known.any() and not known.all():
@@ -59,6 +60,11 @@ class Datum(eqx.Module):
         side = None if side is None or not np.any(side) else jnp.asarray(np.atleast_1d(side)[known], int)
         self.readings = Readings(jnp.asarray(values[known]), side)
         self.index = None if index is None else jnp.asarray(np.asarray(index)[known])
+
+    @property
+    def day(self) -> float:
+        """The day as a number; not for traced data."""
+        return float(self.time)
 
     @property
     def values(self) -> Float[Array, " n"]:
@@ -78,7 +84,8 @@ class InverseProblem(eqx.Module):
     **Fields:** `whole`, the tumour on the grid of the model; `tumor`, the same on the `box` that is solved;
     `data`, indexed in that box; `prior`; `forecast_prior`, the same parameters and after them those of treatments that
     the patient has not had yet, about which the data say nothing; `solver` and `max_step` (days) of `simulate`;
-    `start`, the day on which the initial condition holds.
+    `start`, the day on which the initial condition holds; `times` (T,), the days of the data, each once, ascending, and
+    `visits`, which of them each datum is of.
     """
 
     whole: Tumor
@@ -87,7 +94,9 @@ class InverseProblem(eqx.Module):
     prior: Prior = eqx.field(static=True)
     forecast_prior: Prior = eqx.field(static=True)
     solver: diffrax.AbstractSolver | None
-    start: float = eqx.field(static=True)
+    start: Float[Array, ""]
+    times: Float[Array, " times"]
+    visits: tuple[int, ...] = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
     box: Box | None = eqx.field(static=True)
 
@@ -113,7 +122,9 @@ class InverseProblem(eqx.Module):
         boxed = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
         prior = placed_prior(prior, self.tumor)
         self.forecast_prior = prior if forecast_prior is None else forecast_prior.with_fields(prior.places)
-        self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
+        self.solver, self.prior, self.max_step, self.box = solver, prior, float(max_step), box
+        days, visits = np.unique([datum.day for datum in boxed], return_inverse=True)
+        self.start, self.times, self.visits = jnp.asarray(start, float), jnp.asarray(days), tuple(visits.tolist())
         if not boxed:
             raise InputError("there are no data to calibrate to")
         for datum in boxed:
@@ -145,8 +156,8 @@ class InverseProblem(eqx.Module):
 
     @property
     def days(self) -> np.ndarray:
-        """The days of the data, each once, ascending."""
-        return np.unique([datum.day for datum in self.data])
+        """The days of the data, each once, ascending; not for traced problems."""
+        return np.asarray(self.times)
 
     def tumor_at(self, z: Float[Array, " parameters"]) -> Tumor:
         """The tumour with the parameters of `z` in place."""
@@ -168,7 +179,7 @@ class InverseProblem(eqx.Module):
             tumor.model,
             tumor.regimen,
             tumor.state0(),
-            self.days,
+            self.times,
             solver=self.solver,
             start=self.start,
             max_step=self.max_step,
@@ -182,11 +193,10 @@ class InverseProblem(eqx.Module):
         """
         tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
-        position = {day: i for i, day in enumerate(self.days.tolist())}
         states = jax.tree.map(lambda leaf: jnp.where(trajectory.success, leaf, 0.0), trajectory.states)
         expected = []
-        for datum in self.data:
-            state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], states)
+        for datum, visit in zip(self.data, self.visits, strict=True):
+            state = jax.tree.map(lambda leaf, i=visit: leaf[i], states)
             expected.append(datum.pick(tumor.observation[datum.observation].predict(tumor.model, state)))
         return expected, trajectory.success
 

@@ -51,7 +51,7 @@ def run_course(
         run.write_identifiability(identifiability)
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
-        regular = np.arange(problem.start, settings.horizon_days, settings.interval_days)
+        regular = np.arange(float(problem.start), settings.horizon_days, settings.interval_days)
         times = np.unique(np.r_[patient.days, regular, settings.horizon_days])
         times = times[(times >= problem.start) & (times <= settings.horizon_days)]
         prediction = twin.predict(settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws)
