@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from twinjax.app import _without_places, main, settings_of
+from twinjax.app import main
 from twinjax.core.config import conf_dir, load_named
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
+from twinjax.job import settings_of
+from twinjax.job.patient import without_places
 from twinjax.model import UntimedFisherKPP
 
 SHAPE = (16, 16, 16)
@@ -256,5 +258,5 @@ def test_help_lists_the_choices(tmp_path):
 def test_places_of_this_machine_stay_out_of_the_results():
     config = {"patient": {"path": "scans/Jane Doe", "case": "a/b", "parts": [{"weights": "w.pth", "unit": "mm²/day"}]}}
     kept = {"path": "(left out)", "case": "a/b", "parts": [{"weights": "(left out)", "unit": "mm²/day"}]}
-    assert _without_places(config) == {"patient": kept}
-    assert _without_places({"path": None}) == {"path": None}
+    assert without_places(config) == {"patient": kept}
+    assert without_places({"path": None}) == {"path": None}

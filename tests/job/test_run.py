@@ -10,7 +10,7 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.imaging import Scan
 from twinjax.job import Run
-from twinjax.job.output import provenance
+from twinjax.job.provenance import provenance
 from twinjax.patient import PatientData, Visit
 
 

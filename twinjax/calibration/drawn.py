@@ -26,10 +26,11 @@ RATIOS = ("initial_size", "initial_ratio")
 def drawn_patient(
     patient: object, prior: Prior, seed: int, patient_id: str
 ) -> VirtualCourse | VirtualOrgan | VirtualPatient:
-    """A virtual patient like `patient` (one of the kinds returned), with a truth and noise of its own; equal seeds give equal patients.
+    """A virtual patient like `patient` (of a kind returned), with a truth and noise of its own.
 
-    A model without space is drawn from the whole prior (`drawn_course`), a virtual organ about its own truth
-    (`drawn_organ`); a `VirtualPatient` keeps its truth and has foci, texture and noise of its own.
+    Equal seeds give equal patients. A model without space is drawn from the whole prior (`drawn_course`), a virtual
+    organ about its own truth (`drawn_organ`); a `VirtualPatient` keeps its truth and has foci, texture and noise of its
+    own.
 
     Raises `InputError` for a patient who is not virtual.
     """

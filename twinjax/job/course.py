@@ -9,7 +9,8 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
 from twinjax.job.options import compare_options, treatment_options
-from twinjax.job.output import Run, common_results, provenance
+from twinjax.job.output import Run, common_results
+from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
