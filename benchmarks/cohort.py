@@ -33,10 +33,11 @@ def measured(folder: Path, model: str, patients: int, workers: int) -> dict[str,
     later = processor[programs == 0]
     if (programs > 0).sum() > workers and fresh:
         raise SystemExit(f"{(programs > 0).sum()} patients compiled programs of their own, with {workers} workers")
+    first = f"{programs.max():.0f} programs, {processor[programs > 0].max():.0f} s"
     return {
         "workers": str(workers),
         "patients": str(len(rows)),
-        "compiled by the first of each process": f"{programs.max():.0f} programs, {processor[programs > 0].max():.0f} s",
+        "compiled by the first of each process": first,
         "processor time a later patient": f"{np.median(later):.2f} s",
         "patients an hour and core": f"{3600 / later.mean():.0f}",
         "wall time in all": f"{wall:.0f} s" if fresh else "",

@@ -3,8 +3,11 @@
 What the user can mend ends with one line on the terminal and exit code 2.
 """
 
+import errno
+import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 # Two devices let two chains run side by side on a processor; JAX reads this once, at its import.
@@ -13,12 +16,15 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from twinjax.core.config import conf_dir
-from twinjax.core.errors import TwinjaxError
+from twinjax.core.errors import IncompleteCohort, InputError, TwinjaxError
 from twinjax.core.folder import only_job_in
+
+log = logging.getLogger("twinjax")
 
 # What the user can mend: settings, files and folders.
 MENDABLE = (TwinjaxError, HydraException, OmegaConfBaseException, OSError)
@@ -30,7 +36,12 @@ def main() -> None:
     """Entry point of the `twinjax` command."""
     # Without it Hydra prints errors itself: its own over many lines, those of files without a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = sys.argv[1:]
     try:
+        if arguments[:1] == ["compare"]:
+            _compare(arguments[1:])
+            return
+        _refuse_contradictions(arguments)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
     except MENDABLE as error:
         _stop(error)
@@ -39,34 +50,65 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
 
 
+def _compare(folders: Sequence[str]) -> None:
+    from twinjax.job.compare import compare_runs
+
+    if len(folders) != 2:
+        raise InputError("compare wants the folders of two runs: twinjax compare outputs/A outputs/B")
+    print(compare_runs(*folders))
+
+
+def _refuse_contradictions(arguments: Sequence[str]) -> None:
+    """Hydra takes the last of two values without a word."""
+    seen: dict[str, str] = {}
+    for argument in arguments:
+        key, sign, _ = argument.partition("=")
+        key = key.lstrip("+")
+        if not sign or key.startswith("-"):
+            continue
+        if seen.get(key, argument) != argument:
+            raise InputError(f"{key} is given twice: {seen[key]} and {argument}; leave one out")
+        seen[key] = argument
+
+
 def _guarded(config: DictConfig) -> None:
     """Run, and end before Hydra adds its own lines to an error."""
     try:
-        found = run(config)
+        run(config)
     except MENDABLE as error:
+        # A sweep does its other jobs first, and then raises the first error again.
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.error("%s", _line(error))
+            raise
         _stop(error)
-    if failed := found.get("failed"):
-        print(
-            f"twinjax: {len(failed)} of {found['patients']} patients have no results, see cohort.csv", file=sys.stderr
-        )
-        raise SystemExit(FAILED_PATIENTS)
 
 
 def _stop(error: Exception) -> NoReturn:
+    print(f"twinjax: {_line(error)}", file=sys.stderr)
+    raise SystemExit(FAILED_PATIENTS if isinstance(error, IncompleteCohort) else BAD_INPUT) from None
+
+
+def _line(error: Exception) -> str:
     line = " ".join(str(error).partition("Config search path")[0].split())
-    print(f"twinjax: {line}", file=sys.stderr)
-    raise SystemExit(BAD_INPUT) from None
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"the disk is full; make room and start it again ({line})" if full else line
 
 
 def run(config: DictConfig) -> dict:
     """The main job on a composed configuration, for one patient or a cohort; returns what it found.
 
-    Of one patient what `results.json` holds, of a cohort what `cohort.json` does.
+    Of one patient what `results.json` holds, of a cohort what `cohort.json` does. Raises `IncompleteCohort` where
+    patients of a cohort failed, after all its files are written.
     """
     from twinjax.job import persistent_cache, run_cohort, run_patient
 
     persistent_cache()
     composed = HydraConfig.get().runtime
-    work = run_cohort if config.get("cohort") else run_patient
+    choices = {group: choice for group, choice in composed.choices.items() if choice is not None}
+    many = bool(config.get("cohort"))
     with only_job_in(composed.output_dir):
-        return work(config, composed.output_dir, dict(composed.choices))
+        found = (run_cohort if many else run_patient)(config, composed.output_dir, choices)
+    if many and found["failed"]:
+        count = f"{len(found['failed'])} of {found['patients']}"
+        raise IncompleteCohort(f"{count} patients have no results; see cohort.csv")
+    return found

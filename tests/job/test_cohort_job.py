@@ -1,6 +1,7 @@
 """The main job on a cohort: a bad patient does not stop the others, and what was stopped goes on to the same end."""
 
 import csv
+import errno
 import json
 import os
 import random
@@ -98,6 +99,22 @@ def test_an_unforeseen_error_of_every_patient_is_told_too(here, tmp_path):
     assert summary["done"] == 0 and set(summary["failed"].values()) == {"ZeroDivisionError: division by zero"}
     assert "Traceback" in (tmp_path / "failed" / "virtual_0001" / "twinjax.log").read_text()
     assert "4 of 4 patients have no results" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def full_disk(config, folder, choices):
+    if config.patient.patient_id != "virtual_0001":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "results.json"))
+    return stand_in(config, folder, choices)
+
+
+def test_a_full_disk_loses_nothing(here, tmp_path):
+    run_cohort(configuration(*VIRTUAL), tmp_path / "undisturbed", NAMES, job=stand_in)
+    summary = run_cohort(configuration(*VIRTUAL), tmp_path / "full", NAMES, job=full_disk)
+    assert summary["done"] == 1 and "No space left" in summary["failed"]["virtual_0002"]
+    here.clear()
+    run_cohort(configuration(*VIRTUAL), tmp_path / "full", NAMES, job=stand_in)
+    assert here == ["virtual_0002", "virtual_0003", "virtual_0004"]
+    assert files(tmp_path / "full") == files(tmp_path / "undisturbed")
 
 
 def test_a_patient_whose_process_died_is_told(monkeypatch, tmp_path):

@@ -2,12 +2,9 @@
 
 import pytest
 
-from twinjax.calibration import Prior
-from twinjax.core.config import instantiate
 from twinjax.core.errors import InputError
 from twinjax.job.cohort import FolderCohort, TableCohort, VirtualCohort
 from twinjax.job.cohort.source import seed_of
-from twinjax.patient import VirtualCourse
 
 FOLDER = {"_target_": "twinjax.patient.load_folder", "path": None, "patient_id": None, "body_surface_area_m2": None}
 TRIAL = {"_target_": "twinjax.patient.load_bruchovsky", "data_folder": "data", "case": "prostate", "patient_id": "P17"}
@@ -82,6 +79,16 @@ def test_a_cohort_that_is_not_there_is_refused(cohort, words):
         cohort.members({"patient": FOLDER, "prior": PRIOR, "seed": 0})
 
 
+def test_a_path_of_one_patient_contradicts_a_cohort(tmp_path):
+    with pytest.raises(InputError, match="patient.path .* leave it out"):
+        FolderCohort(tmp_path).members({"patient": FOLDER | {"path": "a"}, "seed": 0})
+
+
+def test_real_patients_are_not_drawn():
+    with pytest.raises(InputError, match="patient=virtual_"):
+        VirtualCohort(2).members({"patient": FOLDER, "prior": PRIOR, "seed": 0})
+
+
 def test_folders_need_a_patient_with_a_path(tmp_path):
     with pytest.raises(InputError, match="patient=folder"):
         FolderCohort(tmp_path).members({"patient": TRIAL, "seed": 0})
@@ -102,7 +109,6 @@ def test_virtual_patients_are_numbered_and_drawn():
     members = VirtualCohort(12).members(config)
     assert [members[0].name, members[-1].name] == ["virtual_0001", "virtual_0012"]
     assert members[:2] == VirtualCohort(2).members(config)
-    assert isinstance(instantiate(PRIOR), Prior)
-    drawn = instantiate(members[0].patient)
-    assert isinstance(drawn, VirtualCourse) and drawn.patient_id == "virtual_0001"
-    assert drawn.truth["growth_rate"] != 0.0014 and drawn.seed == members[0].seed + 1
+    drawn = members[0].patient
+    assert drawn["_target_"] == "twinjax.calibration.drawn_patient" and drawn["patient"] == like
+    assert drawn["seed"] == members[0].seed != members[1].seed and drawn["patient_id"] == "virtual_0001"

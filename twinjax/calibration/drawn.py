@@ -21,6 +21,8 @@ SPATIAL_SPREAD = 0.3
 SMALLEST_RATIO, LARGEST_RATIO = 1e-4, 1e4
 # Parameters of the priors that are the size at the start, relative to its measurement.
 RATIOS = ("initial_size", "initial_ratio")
+# What can be drawn.
+KINDS = (VirtualCourse, VirtualOrgan, VirtualPatient)
 
 
 def drawn_patient(
@@ -43,7 +45,7 @@ def drawn_patient(
         return replace(drawn_organ(patient, prior, seed), patient_id=patient_id)
     if isinstance(patient, VirtualPatient):
         return replace(patient, patient_id=patient_id, seed=seed)
-    raise InputError("cohort=virtual draws virtual patients, and this one is not; choose patient=virtual_...")
+    raise InputError(f"a {type(patient).__name__} cannot be drawn; choose patient=virtual_...")
 
 
 def drawn_organ(described: VirtualOrgan, prior: Prior, seed: int) -> VirtualOrgan:

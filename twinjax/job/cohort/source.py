@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinjax.calibration.drawn import KINDS
+from twinjax.core.config import locate
 from twinjax.core.errors import InputError
 from twinjax.core.folder import signature
 from twinjax.patient.reading import require_folder
@@ -57,6 +59,8 @@ class FolderCohort(AbstractCohort):
         root = require_folder(self.path, "cohort.path")
         if "path" not in config["patient"]:
             raise InputError("cohort=folder needs a patient with a path: patient=folder, raw_folder or tumortwin")
+        if config["patient"]["path"] is not None:
+            raise InputError("patient.path is that of one patient, and cohort=folder has many; leave it out")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not folders:
             raise InputError(f"cohort.path: '{root.name}' has no patient folders")
@@ -133,6 +137,8 @@ class VirtualCohort(AbstractCohort):
     def members(self, config: Mapping[str, Any]) -> list[Member]:
         if not isinstance(self.patients, int) or self.patients < 1:
             raise InputError(f"cohort.patients must be a whole number >= 1, got {self.patients}")
+        if locate(config["patient"].get("_target_"), "patient") not in KINDS:
+            raise InputError("cohort=virtual draws virtual patients, and this one is not; choose patient=virtual_...")
         names = [f"virtual_{number:04d}" for number in range(1, self.patients + 1)]
         return [self._member(name, config) for name in names]
 
