@@ -1,6 +1,7 @@
 """The command line: what is wrong with a setting or a file ends in one line and exit code 2, before any work."""
 
 import csv
+import errno
 import json
 import logging
 import os
@@ -14,10 +15,15 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from twinjax.app import _without_places, main, settings_of
+from twinjax import job
+from twinjax.app import main
 from twinjax.core.config import conf_dir, load_named
+from twinjax.core.errors import InputError
+from twinjax.core.folder import only_job_in
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
+from twinjax.job import settings_of
+from twinjax.job.patient import without_places
 from twinjax.model import UntimedFisherKPP
 
 SHAPE = (16, 16, 16)
@@ -63,7 +69,8 @@ def refused(tmp_path, monkeypatch, capsys):
     )
 
     def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["twinjax", f"hydra.run.dir={tmp_path / 'output'}", *arguments])
+        where = [] if "compare" in arguments else [f"hydra.run.dir={tmp_path / 'output'}"]
+        monkeypatch.setattr(sys, "argv", ["twinjax", *arguments, *where])
         with pytest.raises(SystemExit) as caught:
             main()
         shown = capsys.readouterr()
@@ -124,10 +131,20 @@ def refused(tmp_path, monkeypatch, capsys):
         ("patient=folder", ("patient.path",)),
         ("patient=tumortwin", ("patient.path",)),
         ("segmentation=segresnet", ("weights",)),
+        ("cohort=everybody", ("cohort/everybody", "folder", "virtual")),
+        ("cohort=folder patient=folder", ("cohort.path",)),
+        ("cohort=table cohort.path=nowhere.csv", ("cohort.path", "nowhere.csv")),
+        ("cohort=virtual patient=folder", ("virtual", "patient=virtual_")),
+        ("cohort=virtual cohort.workers=0", ("cohort.workers", "0")),
+        ("cohort=virtual cohort.size=3", ("size",)),
+        ("seed=1 seed=2", ("seed=1", "seed=2", "twice")),
+        ("model=lung model=claret", ("model=lung", "model=claret")),
+        ("compare outputs", ("two runs",)),
+        ("compare nowhere elsewhere", ("nowhere", "results.json")),
     ],
 )
 def test_bad_setting_is_refused_at_the_door(refused, argument, words):
-    line = refused(argument)
+    line = refused(*argument.split(" "))
     assert [word for word in words if word not in line] == []
 
 
@@ -157,6 +174,59 @@ def test_public_data_need_their_folder(refused, monkeypatch, tmp_path):
 def test_output_folder_that_cannot_be_made(refused, tmp_path):
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in refused(f"hydra.run.dir={tmp_path / 'file' / 'output'}")
+
+
+def test_two_jobs_in_one_folder(refused, tmp_path):
+    with only_job_in(tmp_path / "output"):
+        line = refused("model=claret")
+    assert "another job" in line and str(tmp_path / "output") in line
+
+
+def test_a_full_disk_is_told(refused, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results.json")
+
+    monkeypatch.setattr(job, "run_patient", full)
+    line = refused("model=claret")
+    assert "the disk is full" in line and "results.json" in line
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """A sweep with a job that only tells what it was given; a seed of 13 is refused. Returns exit code and jobs."""
+
+    def run(*arguments: str) -> tuple[int, dict[str, tuple]]:
+        found = {}
+
+        def told(config, folder, choices):
+            if config.seed == 13:
+                raise InputError("seed 13 brings bad luck")
+            found[Path(folder).name] = (choices["model"], choices["calibrator"], config.seed)
+            return {}
+
+        monkeypatch.setattr(job, "run_patient", told)
+        monkeypatch.setattr(sys, "argv", ["twinjax", "-m", f"hydra.sweep.dir={tmp_path / 'sweep'}", *arguments])
+        try:
+            main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0), found
+        return 0, found
+
+    return run
+
+
+def test_a_sweep_runs_every_combination_in_a_folder_of_its_own(swept, refused):
+    code, found = swept("model=claret,stein", "calibrator=laplace", "seed=range(0,3)")
+    assert code == 0
+    wanted = {(model, "laplace", seed) for model in ("claret", "stein") for seed in range(3)}
+    assert set(found.values()) == wanted and len(found) == 6
+    assert found["calibrator=laplace,model=stein,seed=2"] == ("stein", "laplace", 2)
+
+
+def test_a_bad_job_of_a_sweep_leaves_the_others(swept, refused, capsys):
+    code, found = swept("model=claret", "seed=12,13,14")
+    assert code == 2 and sorted(found) == ["model=claret,seed=12", "model=claret,seed=14"]
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "twinjax: seed 13 brings bad luck"
 
 
 def truncate(folder):
@@ -251,10 +321,12 @@ def test_help_lists_the_choices(tmp_path):
     done = command("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "virtual_glioblastoma" in done.stdout and "importance" in done.stdout
+    # What the whole configuration is, another flag tells.
+    assert "twinjax compare" in done.stdout and "lognormal" not in done.stdout
 
 
 def test_places_of_this_machine_stay_out_of_the_results():
     config = {"patient": {"path": "scans/Jane Doe", "case": "a/b", "parts": [{"weights": "w.pth", "unit": "mm²/day"}]}}
     kept = {"path": "(left out)", "case": "a/b", "parts": [{"weights": "(left out)", "unit": "mm²/day"}]}
-    assert _without_places(config) == {"patient": kept}
-    assert _without_places({"path": None}) == {"path": None}
+    assert without_places(config) == {"patient": kept}
+    assert without_places({"path": None}) == {"path": None}

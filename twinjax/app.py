@@ -3,12 +3,12 @@
 What the user can mend ends with one line on the terminal and exit code 2.
 """
 
+import errno
 import logging
 import os
 import sys
-from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 # Two devices let two chains run side by side on a processor; JAX reads this once, at its import.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
@@ -16,28 +16,59 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from twinjax.core.config import conf_dir, instantiate, locate
-from twinjax.core.errors import InputError, TwinjaxError
+from twinjax.core.config import conf_dir
+from twinjax.core.errors import IncompleteCohort, InputError, TwinjaxError
+from twinjax.core.folder import only_job_in
 
 log = logging.getLogger("twinjax")
 
 # What the user can mend: settings, files and folders.
 MENDABLE = (TwinjaxError, HydraException, OmegaConfBaseException, OSError)
-# Places on this machine, which may name a patient: config.yaml keeps them, results and report do not.
-PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder", "checkpoint")
+# Exit codes: of what the user can mend, of a cohort in which patients failed, and of Ctrl+C, as shells have it.
+BAD_INPUT, FAILED_PATIENTS, INTERRUPTED = 2, 1, 130
 
 
 def main() -> None:
     """Entry point of the `twinjax` command."""
     # Without it Hydra prints errors itself: its own over many lines, those of files without a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = sys.argv[1:]
     try:
+        if arguments[:1] == ["compare"]:
+            _compare(arguments[1:])
+            return
+        _refuse_contradictions(arguments)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
     except MENDABLE as error:
         _stop(error)
+    except KeyboardInterrupt:
+        print("twinjax: stopped; a cohort goes on where it was with the same command", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _compare(folders: Sequence[str]) -> None:
+    from twinjax.job.compare import compare_runs
+
+    if len(folders) != 2:
+        raise InputError("compare wants the folders of two runs: twinjax compare outputs/A outputs/B")
+    print(compare_runs(*folders))
+
+
+def _refuse_contradictions(arguments: Sequence[str]) -> None:
+    """Hydra takes the last of two values without a word."""
+    seen: dict[str, str] = {}
+    for argument in arguments:
+        key, sign, _ = argument.partition("=")
+        key = key.lstrip("+")
+        if not sign or key.startswith("-"):
+            continue
+        if seen.get(key, argument) != argument:
+            raise InputError(f"{key} is given twice: {seen[key]} and {argument}; leave one out")
+        seen[key] = argument
 
 
 def _guarded(config: DictConfig) -> None:
@@ -45,133 +76,39 @@ def _guarded(config: DictConfig) -> None:
     try:
         run(config)
     except MENDABLE as error:
+        # A sweep does its other jobs first, and then raises the first error again.
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.error("%s", _line(error))
+            raise
         _stop(error)
 
 
 def _stop(error: Exception) -> NoReturn:
+    print(f"twinjax: {_line(error)}", file=sys.stderr)
+    raise SystemExit(FAILED_PATIENTS if isinstance(error, IncompleteCohort) else BAD_INPUT) from None
+
+
+def _line(error: Exception) -> str:
     line = " ".join(str(error).partition("Config search path")[0].split())
-    print(f"twinjax: {line}", file=sys.stderr)
-    raise SystemExit(2) from None
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"the disk is full; make room and start it again ({line})" if full else line
 
 
 def run(config: DictConfig) -> dict:
-    """The main job on a composed configuration; returns the results that `results.json` holds."""
-    import jax
-    import numpy as np
+    """The main job on a composed configuration, for one patient or a cohort; returns what it found.
 
-    from twinjax.calibration import in_folder
-    from twinjax.domain import Domain
-    from twinjax.job import Run, run_course, run_longitudinal, run_single_scan
-    from twinjax.model import AbstractLumpedModel, UntimedFisherKPP
-    from twinjax.patient import ClinicalCourse, RawPatient, VirtualCourse, course_of_sizes
-    from twinjax.patient.virtual import VirtualPatient
+    Of one patient what `results.json` holds, of a cohort what `cohort.json` does. Raises `IncompleteCohort` where
+    patients of a cohort failed, after all its files are written.
+    """
+    from twinjax.job import persistent_cache, run_cohort, run_patient
 
-    logging.getLogger("jax").setLevel(logging.ERROR)
-    _persistent_cache(jax)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
-    settings = settings_of(config)
-    model = model_of(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
-    parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
-    described = instantiate(config.patient, where="patient")
-    scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
-    virtual = hasattr(described, "visit_days") and not raw
-    days = described.visit_days if virtual or raw else described.days.tolist()
-    if days is not None:
-        settings.check(days, model, parts["prior"])
-    without_scans = isinstance(described, ClinicalCourse | VirtualCourse)
-    if without_scans and not isinstance(model, AbstractLumpedModel):
-        raise InputError(
-            f"model={_choice('model')} works on scans, which patient={_choice('patient')} does not have; choose a "
-            "model and a patient that go together"
-        )
-    compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
-    job = Run(folder, stages=4 + virtual + scanned + raw + compares)
-    job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    log.info("twinjax: results go to %s", folder)
-    parts["calibrator"] = in_folder(parts["calibrator"], folder)
-    patient = described
-    if scanned:
-        patient = _scanned(job, config, described)
-    elif raw:
-        with job.stage("process and segment the scans"):
-            patient = described.processed(instantiate(config.imaging, where="imaging"), job.folder / "processed")
-    elif virtual:
-        with job.stage("make a virtual patient (synthetic)"):
-            patient = described.generate()
-    log.info("  %s", patient)
-    shown = OmegaConf.to_yaml(_without_places(OmegaConf.to_container(config, resolve=True)))
-    common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
-    if isinstance(model, AbstractLumpedModel):
-        course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)
-        results = run_course(job, course, model, **common, title=config.title)
-    else:
-        model = model_of(config, patient.brain_mask)
-        single = len(patient.visits) == 1
-        work = run_single_scan if single else partial(run_longitudinal, title=config.title)
-        results = work(job, patient, model, **common)
-    total = sum(job.seconds.values())
-    log.info("%.0f s in all; open %s", total, folder / "report.html")
-    return results
-
-
-def settings_of(config: DictConfig):
-    """The settings of the job, checked; days since baseline."""
-    from twinjax.job import JobSettings
-
-    groups: Any = OmegaConf.to_container(config, resolve=True)
-    if not isinstance(groups["seed"], int) or groups["seed"] < 0:
-        raise InputError(f"seed must be a whole number >= 0, got {groups['seed']}")
-    decision: dict[str, Any] = groups["decision"] or {"options": []}
-    names = {"horizon_days": "decision_horizon_days", "draws": "decision_draws"}
-    try:
-        renamed = {names.get(key, key): value for key, value in decision.items()}
-        return JobSettings(**groups["calibration"], **groups["forecast"], **renamed)
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"calibration, forecast, decision: {error}; see conf/config.yaml for their keys") from error
-
-
-def model_of(config: DictConfig, domain):
-    """The model of the configuration, on `domain` if it has space."""
-    from twinjax.model import AbstractLumpedModel
-
-    target = locate(config.model.get("_target_"), "model")
-    lumped = isinstance(target, type) and issubclass(target, AbstractLumpedModel)
-    return instantiate(dict(config.model) | ({} if lumped else {"domain": domain}), where="model")
-
-
-def _choice(group: str) -> str:
-    return HydraConfig.get().runtime.choices[group]
-
-
-def _scanned(job, config: DictConfig, described):
-    """A virtual patient made, scanned and sent through the imaging pipeline."""
-    from twinjax.patient import PatientData
-    from twinjax.patient.virtual import generate
-
-    pipeline = instantiate(config.imaging, where="imaging")
-    with job.stage("make a virtual patient and scan it (synthetic)"):
-        truth = generate(described, job.folder / "raw")
-    with job.stage("process and segment the scans"):
-        pipeline.process(job.folder / "raw", job.folder / "processed")
-        read = PatientData(described.patient_id, job.folder / "processed")
-        return PatientData.from_visits(
-            read.patient_id, read.visits, read.regimen, read.brain_mask, truth.spatial(), source="synthetic"
-        )
-
-
-def _without_places(node):
-    """A plain configuration without the values of `PLACES`."""
-    if isinstance(node, dict):
-        hidden = {key for key in PLACES if node.get(key) is not None}
-        return {key: "(left out)" if key in hidden else _without_places(value) for key, value in node.items()}
-    return [_without_places(item) for item in node] if isinstance(node, list) else node
-
-
-def _persistent_cache(jax) -> None:
-    """Compiled programs are kept between runs: compiling is the most of a short run's time."""
-    jax.config.update("jax_enable_x64", True)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "twinjax" / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    persistent_cache()
+    composed = HydraConfig.get().runtime
+    choices = {group: choice for group, choice in composed.choices.items() if choice is not None}
+    many = bool(config.get("cohort"))
+    with only_job_in(composed.output_dir):
+        found = (run_cohort if many else run_patient)(config, composed.output_dir, choices)
+    if many and found["failed"]:
+        count = f"{len(found['failed'])} of {found['patients']}"
+        raise IncompleteCohort(f"{count} patients have no results; see cohort.csv")
+    return found

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from twinjax.app import model_of, settings_of
 from twinjax.calibration import (
     Datum,
     EnsembleSampler,
@@ -41,6 +40,7 @@ from twinjax.calibration import (
 )
 from twinjax.core.config import conf_dir, instantiate
 from twinjax.domain import Domain
+from twinjax.job import model_of, settings_of
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation
 from twinjax.simulation import simulate

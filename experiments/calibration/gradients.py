@@ -34,10 +34,10 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 import twinjax.calibration.problem as problem_module
-from twinjax.app import model_of, settings_of
 from twinjax.calibration import InverseProblem, course_problem, longitudinal_problem, single_scan_problem
 from twinjax.calibration.curvature import gauss_newton_product, residuals_and_jacobian
 from twinjax.core.config import choices, conf_dir, instantiate
+from twinjax.job import model_of, settings_of
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData, VirtualCourse
 from twinjax.patient.virtual_organ import VirtualOrgan

@@ -28,7 +28,6 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 from tqdm import tqdm
 
-from twinjax.app import model_of
 from twinjax.calibration import (
     AbstractCalibrator,
     Datum,
@@ -42,6 +41,7 @@ from twinjax.calibration.rank_statistics import BINS, one_rank
 from twinjax.core.config import conf_dir, instantiate, load_named
 from twinjax.core.errors import SolverError
 from twinjax.domain import Domain
+from twinjax.job import model_of
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation
 from twinjax.treatment import Radiotherapy, Regimen

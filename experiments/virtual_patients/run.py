@@ -29,14 +29,15 @@ from pathlib import Path
 import jax
 import numpy as np
 from hydra import compose, initialize_config_dir
-from patients import drawn, misread, of_another_law, organ_drawn, true_parameters
+from patients import misread, of_another_law, true_parameters
 from tqdm import tqdm
 
-from twinjax.app import model_of, settings_of
 from twinjax.calibration import coarse_and_fine, course_problem, longitudinal_problem
+from twinjax.calibration.drawn import drawn_course, drawn_organ
 from twinjax.core.config import conf_dir, instantiate
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
+from twinjax.job import model_of, settings_of
 from twinjax.patient import VirtualCourse
 from twinjax.twin import CourseForecast, DigitalTwin, Forecast
 from twinjax.twin.accuracy import forecast_scores
@@ -78,7 +79,7 @@ class Parts:
 def lumped(parts: Parts, number: int) -> Found:
     """One virtual patient of a model without space: errors and coverage, and its parameters."""
     settings, model = parts.settings, model_of(parts.config, None)
-    described, prior = drawn(parts.patient, parts.prior, number)
+    described, prior = drawn_course(parts.patient, parts.prior, number)
     if parts.misfit:
         described = of_another_law(described)
     patient = described.generate()
@@ -141,7 +142,7 @@ def recovered(number: int, posterior, truth) -> list[dict]:
 def spatial(parts: Parts, number: int) -> Found:
     """One virtual patient with scans: overlap, errors and coverage at the held-out visits, and its parameters."""
     settings = parts.settings
-    described = organ_drawn(parts.patient, parts.prior, number)
+    described = drawn_organ(parts.patient, parts.prior, number)
     patient = misread(of_another_law(described).generate(), number) if parts.misfit else described.generate()
     last_day = settings.last_calibrated_day(patient.days.tolist())
 

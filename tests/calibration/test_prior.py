@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from twinjax.app import model_of
 from twinjax.calibration import Prior, Tumor
 from twinjax.core.config import choices, conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
+from twinjax.job import model_of
 from twinjax.model import AbstractSpatialModel, ContourProfile, InitialSize, PointSeed
 from twinjax.observation import CellDensityObservation, PETObservation, SegmentationObservation
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen

@@ -1,8 +1,12 @@
 """The folder of a run: stages, files and where the results came from."""
 
 import csv
+import errno
 import json
 import logging
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.imaging import Scan
 from twinjax.job import Run
-from twinjax.job.output import provenance
+from twinjax.job.provenance import provenance
 from twinjax.patient import PatientData, Visit
 
 
@@ -50,6 +54,21 @@ def test_json_holds_numbers_and_null(tmp_path):
     }
 
 
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    run = Run(tmp_path, stages=1)
+    run.write_text("a.txt", "before")
+
+    def full(path, text, **_):
+        path.write_bytes(text[:2].encode())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.write_text("a.txt", "after")
+    monkeypatch.undo()
+    assert (tmp_path / "a.txt").read_text() == "before"
+
+
 def test_csv_has_the_columns_of_all_rows(tmp_path):
     run = Run(tmp_path, stages=1)
     run.write_csv("a.csv", [{"x": 1, "y": "a,b"}, {"x": 2, "z": 0.5}])
@@ -68,5 +87,6 @@ def test_provenance_follows_the_images():
     first, same, other = (provenance("seed: 3", 3, patient(value)) for value in (1.0, 1.0, 2.0))
     assert first == same
     assert first["data (SHA-256)"] != other["data (SHA-256)"]
+    assert re.match(r"[0-9a-f]{40}|unknown", first["revision"])
     assert first["seed"] == 3 and first["configuration"] == "seed: 3"
     assert "twinjax" in first["versions"] and "jax" in first["versions"]

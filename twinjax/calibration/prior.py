@@ -1,5 +1,6 @@
 """Prior distributions of named parameters, and where each one lives."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -42,7 +43,7 @@ def distribution(specification: dist.Distribution | Sequence, name: str) -> dist
     family, *arguments = specification
     if family not in FAMILIES:
         raise InputError(f"prior of {name}: '{family}' is unknown; choose one of {', '.join(FAMILIES)}")
-    wanted, make = FAMILIES[family]
+    wanted, _ = FAMILIES[family]
     if len(arguments) != len(wanted) or not all(isinstance(a, int | float) and np.isfinite(a) for a in arguments):
         raise InputError(f"prior of {name}: {family} takes the numbers {', '.join(wanted)}, got {list(arguments)}")
     values = dict(zip(wanted, map(float, arguments), strict=True))
@@ -51,7 +52,13 @@ def distribution(specification: dist.Distribution | Sequence, name: str) -> dist
             raise InputError(f"prior of {name}: {key} must be positive, got {values[key]}")
     if "low" in values and values["low"] >= values["high"]:
         raise InputError(f"prior of {name}: low {values['low']} is not below high {values['high']}")
-    return make(*values.values())
+    return _made(family, *values.values())
+
+
+# Made once: priors of equal numbers are then equal, and patients who have them share the compiled programs.
+@functools.cache
+def _made(family: str, *arguments: float) -> dist.Distribution:
+    return FAMILIES[family][1](*arguments)
 
 
 @dataclass(frozen=True)

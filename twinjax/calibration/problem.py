@@ -31,16 +31,17 @@ log = logging.getLogger("twinjax")
 class Datum(eqx.Module):
     """What one observation gave on one day.
 
-    **Fields:** `day` (static), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
+    **Fields:** `time` (days), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
     which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
     is a scalar and n = 1; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
     counts the larger ones then.
     """
 
+    # An array, as all that differs between patients: a number of its own would compile every patient anew.
+    time: Float[Array, ""]
     readings: Readings
     index: Int[Array, " n"] | None
     sampling: Sampling | None
-    day: float = eqx.field(static=True)
     observation: str = eqx.field(static=True)
 
     def __init__(self, day: float, observation: str, values, index=None, *, side=None, sampling=None):
@@ -48,7 +49,7 @@ class Datum(eqx.Module):
 
         Missing values (NaN) are dropped; `InputError` where none is left, or one is infinite.
         """
-        self.day, self.observation, self.sampling = float(day), observation, sampling
+        self.time, self.observation, self.sampling = jnp.asarray(day, float), observation, sampling
         values = np.atleast_1d(np.asarray(values, float))
         known = ~np.isnan(values)
         if known.any() and not known.all():
@@ -60,6 +61,11 @@ class Datum(eqx.Module):
         side = None if side is None or not np.any(side) else jnp.asarray(np.atleast_1d(side)[known], int)
         self.readings = Readings(jnp.asarray(values[known]), side)
         self.index = None if index is None else jnp.asarray(np.asarray(index)[known])
+
+    @property
+    def day(self) -> float:
+        """The day as a number; not for traced data."""
+        return float(self.time)
 
     @property
     def values(self) -> Float[Array, " n"]:
@@ -79,7 +85,8 @@ class InverseProblem(eqx.Module):
     **Fields:** `whole`, the tumour on the grid of the model; `tumor`, the same on the `box` that is solved;
     `data`, indexed in that box; `prior`; `forecast_prior`, the same parameters and after them those of treatments that
     the patient has not had yet, about which the data say nothing; `solver` and `max_step` (days) of `simulate`;
-    `start`, the day on which the initial condition holds.
+    `start`, the day on which the initial condition holds; `times` (T,), the days of the data, each once, ascending, and
+    `visits`, which of them each datum is of.
     """
 
     whole: Tumor
@@ -88,7 +95,9 @@ class InverseProblem(eqx.Module):
     prior: Prior = eqx.field(static=True)
     forecast_prior: Prior = eqx.field(static=True)
     solver: diffrax.AbstractSolver | None
-    start: float = eqx.field(static=True)
+    start: Float[Array, ""]
+    times: Float[Array, " times"]
+    visits: tuple[int, ...] = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
     box: Box | None = eqx.field(static=True)
 
@@ -114,7 +123,9 @@ class InverseProblem(eqx.Module):
         boxed = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
         prior = placed_prior(prior, self.tumor)
         self.forecast_prior = prior if forecast_prior is None else forecast_prior.with_fields(prior.places)
-        self.solver, self.prior, self.start, self.max_step, self.box = solver, prior, float(start), float(max_step), box
+        self.solver, self.prior, self.max_step, self.box = solver, prior, float(max_step), box
+        days, visits = np.unique([datum.day for datum in boxed], return_inverse=True)
+        self.start, self.times, self.visits = jnp.asarray(start, float), jnp.asarray(days), tuple(visits.tolist())
         if not boxed:
             raise InputError("there are no data to calibrate to")
         for datum in boxed:
@@ -146,8 +157,8 @@ class InverseProblem(eqx.Module):
 
     @property
     def days(self) -> np.ndarray:
-        """The days of the data, each once, ascending."""
-        return np.unique([datum.day for datum in self.data])
+        """The days of the data, each once, ascending; not for traced problems."""
+        return np.asarray(self.times)
 
     def tumor_at(self, z: Float[Array, " parameters"]) -> Tumor:
         """The tumour with the parameters of `z` in place."""
@@ -169,7 +180,7 @@ class InverseProblem(eqx.Module):
             tumor.model,
             tumor.regimen,
             tumor.state0(),
-            self.days,
+            self.times,
             solver=self.solver,
             start=self.start,
             max_step=self.max_step,
@@ -181,16 +192,20 @@ class InverseProblem(eqx.Module):
 
         And whether the solve succeeded; if not, the predictions are those of no tumour.
         """
-        tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
         states = jax.tree.map(lambda leaf: jnp.where(trajectory.success, leaf, 0.0), trajectory.states)
+        return self.seen(self.tumor_at(z), states), trajectory.success
+
+    def seen(self, tumor: Tumor, states) -> list[Array]:
+        """What each datum is expected to be of a tumour with these states at `times`, wherever they come from."""
         # All days of an observation at once: day by day each would be compiled by itself.
-        seen = {
+        shown = {
             name: jax.vmap(partial(observation.predict, tumor.model))(states)
             for name, observation in tumor.observation.items()
         }
-        position = {day: i for i, day in enumerate(self.days.tolist())}
-        return [datum.pick(seen[datum.observation][position[datum.day]]) for datum in self.data], trajectory.success
+        return [
+            datum.pick(shown[datum.observation][visit]) for datum, visit in zip(self.data, self.visits, strict=True)
+        ]
 
     def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
         """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.
@@ -199,10 +214,11 @@ class InverseProblem(eqx.Module):
         among the parameters one residual more keeps that so: it stands for the log likelihood's normalisation. A
         failed solve gives NaN, which optimisers take as a step to refuse.
         """
-        return self.residuals_of(*self.predictions(z, adjoint=adjoint), z)
+        expected, success = self.predictions(z, adjoint=adjoint)
+        return jnp.where(success, self.residuals_of(z, expected), jnp.nan)
 
-    def residuals_of(self, expected: Sequence[Array], success, z) -> Float[Array, " residuals"]:
-        """`residuals`, where the `predictions` at z are known."""
+    def residuals_of(self, z, expected: Sequence[Array]) -> Float[Array, " residuals"]:
+        """`residuals` where the data are expected to be `expected` (`predictions`)."""
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
             noisy = observation[datum.observation]
@@ -212,7 +228,7 @@ class InverseProblem(eqx.Module):
                 # The size of the data keeps it positive, down to a third of the stated level.
                 excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
                 parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
-        return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
+        return jnp.concatenate([*parts, z])
 
     @property
     def least_cost(self) -> Float[Array, ""]:

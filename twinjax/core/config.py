@@ -114,6 +114,18 @@ def locate(target: Any, where: str = "config") -> Any:
     raise InputError(f"{where}: _target_ '{target}' does not exist")
 
 
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a plain configuration by dotted key: `{"a": {"b": [1]}}` gives `{"a.b.0": 1}`."""
+    if isinstance(node, Mapping) and node:
+        items = node.items()
+    elif isinstance(node, list) and node:
+        items = enumerate(node)
+    else:
+        return {prefix: node}
+    found = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in items]
+    return {key: value for part in found for key, value in part.items()}
+
+
 def _plain(node: DictConfig | ListConfig, where: str) -> Any:
     """Dictionaries and lists, with interpolations resolved and no `???` left."""
     try:

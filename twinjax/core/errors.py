@@ -17,5 +17,9 @@ class MissingDependencyError(TwinjaxError, ImportError):
     """An optional package or a weights file is not installed: the message says how to get it."""
 
 
+class IncompleteCohort(TwinjaxError):
+    """Patients of a cohort have no results; those of the others are there."""
+
+
 class SolverError(TwinjaxError, RuntimeError):
     """A forward solve failed (step limit, non-finite state) where a result was required."""

@@ -1,17 +1,15 @@
 """Many patients through one pipeline, resumable."""
 
 import csv
-import hashlib
-import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from twinjax.core.errors import InputError, TwinjaxError
+from twinjax.core.folder import signature
 from twinjax.imaging.nifti import SUFFIXES
 from twinjax.imaging.pipeline import ImagingPipeline
 from twinjax.imaging.record import FILE
@@ -37,7 +35,7 @@ def process_cohort(pipeline: ImagingPipeline, cohort_dir: str | Path, output_dir
     output.mkdir(parents=True, exist_ok=True)
     known = {row["patient"]: row for row in _rows(output / "cohort.csv")}
     for path in tqdm(patients, desc="patients", unit="patient"):
-        files = _signature(path)
+        files = signature(path, (*SUFFIXES, ".dcm"))
         row = known.get(path.name, {})
         if row.get("state") == "done" and row.get("files") == files and (output / path.name / FILE).is_file():
             continue
@@ -57,16 +55,6 @@ def process_cohort(pipeline: ImagingPipeline, cohort_dir: str | Path, output_dir
         }
         _write(output / "cohort.csv", [known[p.name] for p in patients if p.name in known])
     return [known[path.name] for path in patients]
-
-
-def _signature(folder: Path) -> str:
-    """A hash of names, sizes and times of a patient's images: cheap, and another after any change."""
-    files = ((str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in _images(folder))
-    return hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16]
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith((*SUFFIXES, ".dcm")))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

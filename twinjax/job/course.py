@@ -9,7 +9,8 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
 from twinjax.job.options import compare_options, treatment_options
-from twinjax.job.output import Run, common_results, provenance
+from twinjax.job.output import Run, common_results
+from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
@@ -51,7 +52,7 @@ def run_course(
         run.write_identifiability(identifiability)
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
-        regular = np.arange(problem.start, settings.horizon_days, settings.interval_days)
+        regular = np.arange(float(problem.start), settings.horizon_days, settings.interval_days)
         times = np.unique(np.r_[patient.days, regular, settings.horizon_days])
         times = times[(times >= problem.start) & (times <= settings.horizon_days)]
         prediction = twin.predict(settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws)

@@ -11,7 +11,8 @@ from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.options import compare_options, treatment_options
-from twinjax.job.output import Run, check_grid_of, common_results, provenance
+from twinjax.job.output import Run, check_grid_of, common_results
+from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData

@@ -1,21 +1,17 @@
-"""The folder of a run: stages with their times, result files, and where they came from."""
+"""The folder of a run: stages with their times, and result files."""
 
 import csv
-import hashlib
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import twinjax
 from twinjax.calibration import Identifiability, Posterior
 from twinjax.core.errors import InputError
 from twinjax.core.folder import writable
@@ -23,13 +19,11 @@ from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
 from twinjax.patient import ClinicalCourse, PatientData, Visit
-from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
+from twinjax.twin.accuracy import true_parameters
 
 log = logging.getLogger("twinjax")
-
-PACKAGES = ("jax", "diffrax", "equinox", "numpyro", "numpy", "monai", "torch", "nibabel", "hydra-core")
 
 
 class Run:
@@ -130,38 +124,6 @@ def check_grid_of(patient: PatientData, modality: str | None) -> None:
         raise InputError(f"forecast.grid_of={modality}: the baseline has {', '.join(known)}")
 
 
-def provenance(config: str, seed: int, patient: PatientData | ClinicalCourse) -> dict[str, Any]:
-    """Versions, machine, seed, a hash of the data, and the resolved configuration."""
-    digest = hashlib.sha256()
-    for array in _arrays(patient):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    versions = {"twinjax": twinjax.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except ModuleNotFoundError:
-            continue
-    return {
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "seed": seed,
-        "data (SHA-256)": digest.hexdigest(),
-        "configuration": config,
-    }
-
-
-def _arrays(patient: PatientData | ClinicalCourse) -> list[np.ndarray]:
-    """Everything that was measured."""
-    if isinstance(patient, ClinicalCourse):
-        return [*(array for series in patient.measurements.values() for array in series), *patient.sides.values()]
-    arrays = []
-    for visit in patient.visits:
-        assert visit.scan.segmentation is not None
-        arrays += [*visit.scan.images.values(), visit.scan.segmentation]
-        arrays += [np.asarray(laboratory_value(entry, name)) for name, entry in visit.measurements.items()]
-    return arrays
-
-
 def common_results(
     patient: PatientData | ClinicalCourse,
     posterior: Posterior,
@@ -177,6 +139,7 @@ def common_results(
         "diagnostics": dict(posterior.diagnostics),
         "identifiability": {"parameters": identifiability.rows(), "warnings": identifiability.warnings},
         "metrics": metrics,
+        "truth": patient.truth if isinstance(patient, ClinicalCourse) else true_parameters(patient, posterior),
         "provenance": origin,
     }
 

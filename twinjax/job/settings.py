@@ -84,14 +84,7 @@ class JobSettings:
             )
         if len(days) > 1 and single:
             raise InputError("a patient with several visits needs model=glioblastoma prior=glioblastoma")
-        for parameter in prior.parameters:
-            for path in parameter.where:
-                group, name, *_ = path.split(".")
-                if group == "model" and name not in {field.name for field in fields(model)}:
-                    raise InputError(
-                        f"the prior of {parameter.name} sets '{path}', which {type(model).__name__} does not have; "
-                        "choose the prior that goes with the model, such as model=glioblastoma prior=glioblastoma"
-                    )
+        check_prior(model, prior)
         if single and self.max_step > LONGEST_SINGLE_SCAN_STEP:
             raise InputError(
                 f"calibration.max_step={self.max_step}: the clock of a single scan runs from 0 to 1 and wants steps of "
@@ -119,3 +112,16 @@ class JobSettings:
         """The day of the last visit that is fitted."""
         fitted = [day for day in days if self.until_day is None or day <= self.until_day]
         return float(fitted[-1]) if fitted else float("-inf")
+
+
+def check_prior(model: AbstractTumorModel, prior: Prior) -> None:
+    """`InputError` for a prior of parameters that the model does not have."""
+    known = {field.name for field in fields(model)}
+    for parameter in prior.parameters:
+        for path in parameter.where:
+            group, name, *_ = path.split(".")
+            if group == "model" and name not in known:
+                raise InputError(
+                    f"the prior of {parameter.name} sets '{path}', which {type(model).__name__} does not have; "
+                    "choose the prior that goes with the model, such as model=glioblastoma prior=glioblastoma"
+                )

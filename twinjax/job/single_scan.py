@@ -11,7 +11,8 @@ from twinjax.calibration import AbstractCalibrator, Posterior, Prior, single_sca
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.calibrate import calibrate
-from twinjax.job.output import Run, common_results, provenance
+from twinjax.job.output import Run, common_results
+from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData

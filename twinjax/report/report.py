@@ -58,7 +58,7 @@ class PatientReport:
 
     **Fields:** `summary` (sentences), `key_figures` (large numbers above them), `warnings` (the banner on top:
     no convergence, a failed solver), `synthetic` (says so on every page), `provenance` (name to value; a value of
-    several lines, as a configuration, is folded), `limitations`.
+    several lines, as a configuration, is folded), `limitations`; `subject`, what the report is about.
     """
 
     title: str
@@ -70,6 +70,7 @@ class PatientReport:
     provenance: Mapping[str, object] = field(default_factory=dict)
     limitations: Sequence[str] = ()
     key_figures: Sequence[KeyFigure] = ()
+    subject: str = "Patient"
 
 
 def write_report(report: PatientReport, path: str | Path) -> Path:

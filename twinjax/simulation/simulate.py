@@ -47,7 +47,7 @@ def simulate(
     state0: PyTree,
     times,
     *,
-    start: float = 0.0,
+    start: float | Array = 0.0,
     solver: diffrax.AbstractSolver | None = None,
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     max_step: float = 1.0,

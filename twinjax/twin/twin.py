@@ -123,12 +123,12 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
     if not isinstance(tumor.model, AbstractSpatialModel):
         return {}
-    days, domain = problem.days.tolist(), tumor.model.domain
-    found = {}
+    domain, found = tumor.model.domain, {}
     for region in (name for name in REGIONS if name in tumor.observation):
         threshold, errors = visibility_threshold(tumor, region), []
-        for datum in (d for d in problem.data if d.observation == region):
-            visit = days.index(datum.day)
+        for datum, visit in zip(problem.data, problem.visits, strict=True):
+            if datum.observation != region:
+                continue
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
             predicted = visible_volume(tumor.model.cell_density(state), threshold, domain)
             observed = float(datum.values.sum()) * domain.voxel_volume
