@@ -180,15 +180,18 @@ class InverseProblem(eqx.Module):
 
         And whether the solve succeeded; if not, the predictions are those of no tumour.
         """
-        tumor = self.tumor_at(z)
         trajectory = self.simulate(z, adjoint=adjoint)
-        position = {day: i for i, day in enumerate(self.days.tolist())}
         states = jax.tree.map(lambda leaf: jnp.where(trajectory.success, leaf, 0.0), trajectory.states)
+        return self.seen(self.tumor_at(z), states), trajectory.success
+
+    def seen(self, tumor: Tumor, states) -> list[Array]:
+        """What each datum is expected to be of a tumour with these states on `days`, wherever they come from."""
+        position = {day: i for i, day in enumerate(self.days.tolist())}
         expected = []
         for datum in self.data:
             state = jax.tree.map(lambda leaf, i=position[datum.day]: leaf[i], states)
             expected.append(datum.pick(tumor.observation[datum.observation].predict(tumor.model, state)))
-        return expected, trajectory.success
+        return expected
 
     def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
         """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.
@@ -198,6 +201,10 @@ class InverseProblem(eqx.Module):
         failed solve gives NaN, which optimisers take as a step to refuse.
         """
         expected, success = self.predictions(z, adjoint=adjoint)
+        return jnp.where(success, self.residuals_of(z, expected), jnp.nan)
+
+    def residuals_of(self, z, expected: Sequence[Array]) -> Float[Array, " residuals"]:
+        """`residuals` where the data are expected to be `expected` (`predictions`)."""
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
             noisy = observation[datum.observation]
@@ -207,7 +214,7 @@ class InverseProblem(eqx.Module):
                 # The size of the data keeps it positive, down to a third of the stated level.
                 excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
                 parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
-        return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
+        return jnp.concatenate([*parts, z])
 
     def log_likelihoods(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " data"]:
         """Log likelihood of each of `data` (a day of an observation); minus infinity where the solve fails."""
@@ -250,14 +257,15 @@ class InverseProblem(eqx.Module):
         for name, value in self.prior.values(z).items():
             numpyro.deterministic(name, value)
 
-    def with_noise_from_residuals(self, z) -> "InverseProblem":
+    def with_noise_from_residuals(self, z, expected: Sequence[Array] | None = None) -> "InverseProblem":
         """The same problem with the noise levels of largest likelihood at `z`, none below what was stated.
 
         A field's discrepancy, the vagueness of a mask's boundary and the scatter of a value are so learned from how
         far the model is from the data. Stated levels are published or measured: below them the data cannot say more,
         as a fit draws the model towards its data. Levels among the parameters of the prior are left to it.
+        `expected`: the predictions at `z`, where they are known; else one solve.
         """
-        expected = _predicted(self, z)
+        expected = _predicted(self, z) if expected is None else expected
         levels = {}
         for name, observation in self.tumor.observation.items():
             own = [(d.readings, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]
