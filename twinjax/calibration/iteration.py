@@ -41,8 +41,9 @@ def iterate(
     """`count` times `state = step(arguments, state)`, in compiled blocks of `block`.
 
     `keep(state)` is what is kept of every state, a tree of arrays; `enough(kept, done)`, asked after every block, ends
-    it sooner; `told(kept)` is what the progress bar says of it. After every block all goes into the `stage` of the checkpoint, and an interrupted run goes on from there:
-    the blocks are the same program on the same numbers, so that the results are the same bits.
+    it sooner; `told(kept)` is what the progress bar says of it. After every block all goes into the `stage` of the
+    checkpoint, and an interrupted run goes on from there: the blocks are the same program on the same numbers, so that
+    the results are the same bits.
     """
     kept = jax.tree.map(lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype), eqx.filter_eval_shape(keep, state))
     current = Iterations(_on_host(state), kept, 0, 0.0)

@@ -1,6 +1,6 @@
 """A tumour's cell density as a network in the voxels and time, and how far it is from the model's equation."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ from twinjax.model import AnisotropicFisherKPP, FisherKPP, LungTumor
 from twinjax.network import Network
 
 # Models whose state is a density that a pointwise flow and one linear operator move.
-DESCRIBED = (FisherKPP, AnisotropicFisherKPP, LungTumor)
+Described = FisherKPP | AnisotropicFisherKPP | LungTumor
 # Of the capacity: a voxel without cells begins with so many, fewer than any scan shows after a hundredfold growth.
 SMALLEST = 1e-9
 # What a network's output of 1 adds to the logit within the whole time.
@@ -40,6 +40,11 @@ class Equation(NamedTuple):
     tumor: Tumor
     operator: DiffusionOperator
     logit: Float[Array, " voxels"]
+
+    @property
+    def model(self) -> Described:
+        assert isinstance(self.tumor.model, Described)
+        return self.tumor.model
 
 
 class Points(NamedTuple):
@@ -89,7 +94,7 @@ class NetworkDensity(eqx.Module):
 
     def equation(self, tumor: Tumor) -> Equation:
         model = tumor.model
-        assert isinstance(model, DESCRIBED)
+        assert isinstance(model, Described)
         density = tumor.state0().ravel() / model.carrying_capacity
         # Below one in double and in single precision.
         share = jnp.clip(density + SMALLEST, None, 1 - 1e-6)
@@ -105,8 +110,7 @@ class NetworkDensity(eqx.Module):
 
     def flow(self, equation: Equation, share, day) -> Array:
         """Phi: the density after the reaction alone, from q / K."""
-        model, regimen = equation.tumor.model, equation.tumor.regimen
-        assert isinstance(model, DESCRIBED)
+        model, regimen = equation.model, equation.tumor.regimen
         kills = regimen.uniform.kills(self.start, day)
         return model.reaction_flow(model.carrying_capacity * share, day - self.start, kills, {})
 
@@ -116,7 +120,7 @@ class NetworkDensity(eqx.Module):
 
     def states(self, network: Network, equation: Equation, days) -> Float[Array, "days *grid"]:
         """u on the grid, zero outside the tissue."""
-        domain = equation.tumor.model.domain
+        domain = equation.model.domain
 
         def state(day):
             u = self.density(network, equation, self.inside, day)
@@ -136,7 +140,7 @@ class NetworkDensity(eqx.Module):
         u = self.flow(equation, share, point.day)
         _, slope = jax.jvp(lambda share: self.flow(equation, share, point.day), (share[:1],), (here,))
         moved = jnp.sum(exchange * (u[1:] - u[0]))
-        seen = self.density(frozen, equation, point.voxel[None], point.day)[0] / equation.tumor.model.carrying_capacity
+        seen = self.density(frozen, equation, point.voxel[None], point.day)[0] / equation.model.carrying_capacity
         return (rate[0] - moved / slope[0]) * jax.lax.stop_gradient(seen + SMALLEST) ** DENSITY_POWER
 
     def points(self, key, count: int) -> Points:
@@ -148,12 +152,12 @@ class NetworkDensity(eqx.Module):
         return Points(voxel, self.start + (self.stop - self.start) * (order + late) / count)
 
 
-def _described(problem: InverseProblem):
+def _described(problem: InverseProblem) -> Described:
     """The model; `InputError` where it, its parameters or the treatments are not described, with what to take."""
     model, regimen = problem.tumor.model, problem.tumor.regimen
     kind = type(model).__name__
-    if not isinstance(model, DESCRIBED):
-        known = ", ".join(described.__name__ for described in DESCRIBED)
+    if not isinstance(model, Described):
+        known = ", ".join(described.__name__ for described in get_args(Described))
         raise InputError(
             f"a physics-informed network describes one cell density on a grid ({known}), not {kind}: "
             "take calibrator=laplace or importance"
@@ -175,7 +179,7 @@ def _described(problem: InverseProblem):
 def _place(tumor: Tumor) -> Float[np.ndarray, "voxels features"]:
     """What the network sees of a voxel: where it lies, its exchange with its neighbours, to which side more, travel."""
     model = tumor.model
-    assert isinstance(model, DESCRIBED)
+    assert isinstance(model, Described)
     operator, mask = model.transport(None), np.asarray(model.domain.mask)
     inside = np.flatnonzero(mask)
     index = np.stack(np.unravel_index(np.arange(mask.size), mask.shape))

@@ -42,9 +42,9 @@ NEAR_ENOUGH = 0.2
 class Training(NamedTuple):
     """How far it has come.
 
-    **Fields:** `weights` of the network; `z`; `damping` of the weights' steps and `radius` of the parameters'; `hessian`
-    of Gauss and Newton in z and `distance` to the mode (posterior deviations), both of the last move; `loss`, the mean
-    square residual of the equation; `count` of steps.
+    **Fields:** `weights` of the network; `z`; `damping` of the weights' steps and `radius` of the parameters' (prior
+    deviations); `hessian` of Gauss and Newton in z and `distance` to the mode (posterior deviations), both of the last
+    move; `loss`, the mean square residual of the equation; `count` of steps.
     """
 
     weights: Float[Array, " weights"]
@@ -55,6 +55,28 @@ class Training(NamedTuple):
     distance: Float[Array, ""]
     loss: Float[Array, ""]
     count: Int[Array, ""]
+
+
+class Trained(NamedTuple):
+    """**Fields:** `problem` with its final noise levels; `density` with `network`, whose weights `state` has; `seconds`
+    of all sessions.
+    """
+
+    problem: InverseProblem
+    density: NetworkDensity
+    network: Network
+    state: Training
+    seconds: float
+
+    def states(self) -> Float[Array, "days *grid"]:
+        """The network's density on the days of the data."""
+        return _states(self.problem, self.density, self.network, self.state)
+
+    def error_against_solver(self) -> float:
+        """Relative L2 error of `states` against the solver's with the same parameters; infinite where that fails."""
+        solved = self.problem.simulate(self.state.z)
+        error = float(jnp.linalg.norm(self.states() - solved.states) / jnp.linalg.norm(solved.states))
+        return error if bool(solved.success) else float("inf")
 
 
 class PhysicsInformedNetwork(AbstractCalibrator):
@@ -96,7 +118,12 @@ class PhysicsInformedNetwork(AbstractCalibrator):
             raise InputError("PhysicsInformedNetwork: frequency and tolerance must be positive")
 
     def fit(self, problem, *, key):
-        of_network, of_training, of_draws = jax.random.split(key, 3)
+        trained = self.train(problem, key=key)
+        return self._posterior(trained, jax.random.fold_in(key, 1))
+
+    def train(self, problem: InverseProblem, *, key) -> "Trained":
+        """The network and the parameters; raises `InputError` for a problem that `NetworkDensity` does not describe."""
+        of_network, of_training = jax.random.split(key)
         density = NetworkDensity(problem)
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         seed = int(jax.random.randint(of_network, (), 0, 2**31 - 1))
@@ -104,8 +131,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         state, seconds = _begun(network, problem.dimension), 0.0
         for stage in ("PINN", "PINN with noise levels")[: 1 + self.estimate_noise]:
             if stage != "PINN":
-                expected = _expected(problem, density, network, state)
-                problem = problem.with_noise_from_residuals(state.z, expected)
+                problem = problem.with_noise_from_residuals(state.z, _expected(problem, density, network, state))
             found = iterate(
                 _step,
                 _kept,
@@ -120,7 +146,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
                 told=_told,
             )
             state, seconds = jax.tree.map(jnp.asarray, found.state), seconds + found.seconds
-        return self._posterior(problem, density, network, state, of_draws, seconds)
+        return Trained(problem, density, network, state, seconds)
 
     def _enough(self, kept, done: int) -> bool:
         """Whether neither the loss nor the parameters move any longer."""
@@ -130,8 +156,9 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         before, now = np.median(losses[-2 * PATIENCE : -PATIENCE]), np.median(losses[-PATIENCE:])
         return bool(now > STILL_FALLING * before and np.abs(z[-PATIENCE:] - z[-1]).max() < self.tolerance)
 
-    def _posterior(self, problem, density, network, state: Training, key, seconds: float) -> Posterior:
-        z, error = np.asarray(state.z, float), error_against_solver(problem, density, network, state)
+    def _posterior(self, trained: "Trained", key) -> Posterior:
+        problem, state = trained.problem, trained.state
+        z, error = np.asarray(state.z, float), trained.error_against_solver()
         log.info("  network: residual %.2g 1/day, %.2g from the solver", float(jnp.sqrt(state.loss)), error)
         doubts = []
         if not error < LARGEST_ERROR:
@@ -152,21 +179,13 @@ class PhysicsInformedNetwork(AbstractCalibrator):
             method="physics-informed network and Laplace approximation",
             doubts=doubts,
             effective=float(white[..., 0].size),
-            seconds=seconds,
+            seconds=trained.seconds,
             steps=int(state.count),
             weights=state.weights.size,
             residual=float(jnp.sqrt(state.loss)),
             relative_l2_error=error,
             distance=float(state.distance),
         )
-
-
-def error_against_solver(problem: InverseProblem, density: NetworkDensity, network: Network, state: Training) -> float:
-    """Relative L2 error of the network's density on the days of the data; infinite where the solve fails."""
-    solved = problem.simulate(state.z)
-    mine = _states(problem, density, network, state)
-    error = float(jnp.linalg.norm(mine - solved.states) / jnp.linalg.norm(solved.states))
-    return error if bool(solved.success) else float("inf")
 
 
 def _begun(network: Network, parameters: int) -> Training:
