@@ -239,3 +239,13 @@ def test_a_field_of_diffusivities_gets_its_gradient():
         bump = jnp.zeros(mask.shape).at[voxel].set(1e-6)
         difference = float(of(field + bump) - of(field - bump)) / 2e-6
         assert gradient[voxel] == pytest.approx(difference, rel=1e-6, abs=1e-7)
+
+
+def test_the_stencil_of_single_voxels_is_the_operator():
+    diffusivity, mask, spacing = tissue((6, 5, 7))
+    operator = DiffusionOperator.create(diffusivity, mask, spacing, scale=1.7)
+    u = jnp.asarray(np.random.default_rng(4).random(mask.shape))
+    voxels = jnp.arange(mask.size)
+    neighbours, exchange = operator.stencil(voxels)
+    found = jnp.sum(exchange * (u.ravel()[neighbours] - u.ravel()[:, None]), axis=1)
+    np.testing.assert_allclose(found, operator(u).ravel(), atol=1e-12)

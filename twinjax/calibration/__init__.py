@@ -21,6 +21,7 @@ from twinjax.calibration.model_choice import ModelComparison as ModelComparison
 from twinjax.calibration.model_choice import compare_models as compare_models
 from twinjax.calibration.newton_cg import NewtonCG as NewtonCG
 from twinjax.calibration.nuts import NoUTurnSampler as NoUTurnSampler
+from twinjax.calibration.physics_informed import PhysicsInformedNetwork as PhysicsInformedNetwork
 from twinjax.calibration.population import PopulationModel as PopulationModel
 from twinjax.calibration.population_fit import fit_population as fit_population
 from twinjax.calibration.population_posterior import PopulationForecast as PopulationForecast

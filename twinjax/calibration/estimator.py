@@ -9,6 +9,7 @@ from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.importance import ImportanceSampler
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.longitudinal import longitudinal_problem
+from twinjax.calibration.physics_informed import PhysicsInformedNetwork
 from twinjax.calibration.posterior import Posterior, Summary
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.problem import coarse_and_fine
@@ -19,7 +20,7 @@ from twinjax.model import AbstractSpatialModel, FisherKPP
 from twinjax.patient import PatientData, Visit
 
 MODEL_TYPES = {"reaction_diffusion": FisherKPP}
-METHODS = ("bayesian", "gradient")
+METHODS = {"bayesian": ImportanceSampler, "gradient": LevenbergMarquardt, "pinn": PhysicsInformedNetwork}
 # Short names that users write, and the parameters that they mean.
 ALIASES = {"diffusion": "diffusivity", "proliferation": "proliferation_rate"}
 
@@ -28,8 +29,9 @@ class ParameterEstimator:
     """Growth parameters from two scans.
 
     `model_type` is a key of `MODEL_TYPES`; `optimization` is `"bayesian"` (importance sampling from the
-    Laplace approximation) or `"gradient"` (Levenberg-Marquardt and the Laplace approximation itself). A
-    `calibrator` of your own, such as `NoUTurnSampler`, replaces either.
+    Laplace approximation), `"gradient"` (Levenberg-Marquardt and the Laplace approximation itself) or `"pinn"` (a
+    physics-informed network, checked against the solver). A `calibrator` of your own, such as `NoUTurnSampler`,
+    replaces them.
     """
 
     def __init__(
@@ -44,8 +46,8 @@ class ParameterEstimator:
             raise InputError(f"model_type '{model_type}' is unknown; choose one of {', '.join(MODEL_TYPES)}")
         if optimization not in METHODS:
             raise InputError(f"optimization '{optimization}' is not available; choose one of {', '.join(METHODS)}")
-        default = ImportanceSampler() if optimization == "bayesian" else LevenbergMarquardt()
-        self.model_type, self.resolution_mm, self.calibrator = model_type, resolution_mm, calibrator or default
+        self.model_type, self.resolution_mm = model_type, resolution_mm
+        self.calibrator = METHODS[optimization]() if calibrator is None else calibrator
 
     def estimate(
         self,

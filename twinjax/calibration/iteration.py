@@ -36,12 +36,14 @@ def iterate(
     stage: str,
     progress: bool,
     enough: Callable[[Any, int], bool] | None = None,
+    told: Callable[[Any], dict[str, str]] | None = None,
 ) -> Iterations:
     """`count` times `state = step(arguments, state)`, in compiled blocks of `block`.
 
     `keep(state)` is what is kept of every state, a tree of arrays; `enough(kept, done)`, asked after every block, ends
-    it sooner. After every block all goes into the `stage` of the checkpoint, and an interrupted run goes on from there:
-    the blocks are the same program on the same numbers, so that the results are the same bits.
+    it sooner; `told(kept)` is what the progress bar says of it. After every block all goes into the `stage` of the
+    checkpoint, and an interrupted run goes on from there: the blocks are the same program on the same numbers, so that
+    the results are the same bits.
     """
     kept = jax.tree.map(lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype), eqx.filter_eval_shape(keep, state))
     current = Iterations(_on_host(state), kept, 0, 0.0)
@@ -56,6 +58,8 @@ def iterate(
             for whole, part in zip(jax.tree.leaves(kept), jax.tree.leaves(new), strict=True):
                 whole[done : done + some] = np.asarray(part)[:some]
             done += some
+            if told is not None:
+                bar.set_postfix(told(_first(kept, done)), refresh=False)
             bar.update(some)
             current = Iterations(state, kept, done, before + time.perf_counter() - began)
             checkpoint.write(stage, current)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from twinjax.domain.execution import Execution
 from twinjax.domain.flux import flux_divergence, heun_diffusion, times_one
@@ -66,6 +66,20 @@ class DiffusionOperator(eqx.Module):
     def __call__(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """div(D grad u) in units of u per day, for `u` on the grid or in flat order."""
         return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides, self.execution).reshape(u.shape)
+
+    def stencil(self, voxels: Int[Array, " some"]) -> tuple[Int[Array, "some faces"], Float[Array, "some faces"]]:
+        """The neighbours of some voxels (flat order), and what each exchanges with the voxel, 1/day.
+
+        sum_k exchange[i, k] (u[neighbour[i, k]] - u[i]) is the operator at voxel i. Behind a wall, where nothing is
+        exchanged, any voxel may stand for the neighbour. Of an operator of the default execution.
+        """
+        lead = max(self.strides)
+        size = self.faces[0].size - lead
+        neighbours, exchanges = [], []
+        for face, stride in zip(self.faces, self.strides, strict=True):
+            neighbours += [voxels + stride, voxels - stride]
+            exchanges += [face[lead + voxels], face[lead + voxels - stride]]
+        return jnp.clip(jnp.stack(neighbours, -1), 0, size - 1), self.scale * jnp.stack(exchanges, -1)
 
     def by(self, execution: Execution) -> "DiffusionOperator":
         """The same operator with passes made by `execution`; over several devices, within a compiled program only.

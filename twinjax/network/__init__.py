@@ -3,3 +3,5 @@
 from twinjax.network.adapter import Network as Network
 from twinjax.network.mlp import Perceptron as Perceptron
 from twinjax.network.mlp import perceptron as perceptron
+from twinjax.network.pirate import PirateNet as PirateNet
+from twinjax.network.pirate import pirate_net as pirate_net
