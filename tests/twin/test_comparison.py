@@ -7,7 +7,8 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 from twinjax.twin import DigitalTwin, compare
-from twinjax.twin.comparison import _days_to_progression, probability_best
+from twinjax.twin.comparison import _days_to_progression
+from twinjax.twin.draws import probability_best
 
 
 def option(dose: float) -> Regimen:
@@ -99,7 +100,13 @@ def test_progression_is_40_percent_above_the_smallest_volume():
             [10.0, 13.0, 12.0, 13.0],
         ]
     )
-    assert _days_to_progression(times, volume).tolist() == [14.0, 21.0, 21.0, 21.0]
+    np.testing.assert_allclose(_days_to_progression(times, volume), [14.0, 21.0, 21.0, 21.0])
+
+
+def test_progression_between_two_days_is_where_exponential_growth_reaches_it():
+    times = np.array([0.0, 7.0, 14.0, 21.0])
+    volume = 10 * np.exp(0.03 * times)[None]
+    np.testing.assert_allclose(_days_to_progression(times, volume), np.log(1.4) / 0.03)
 
 
 def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from twinjax.calibration import Posterior
 from twinjax.report.style import COLORS, SERIES, quantity_label, styled, with_unit
 from twinjax.treatment import AbstractContinuousTreatment, Regimen
-from twinjax.twin.comparison import probability_best
+from twinjax.twin.draws import probability_best
 
 Draws = Mapping[str, np.ndarray]
 TRUTH: dict[str, Any] = {"color": COLORS["green"], "linestyle": "-."}

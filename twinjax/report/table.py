@@ -14,7 +14,7 @@ from twinjax.report.figure import Draws
 from twinjax.report.report import Table, format_cell
 from twinjax.report.style import lower_first, quantity_label, with_unit
 from twinjax.treatment import Regimen
-from twinjax.twin.comparison import probability_best
+from twinjax.twin.draws import probability_best
 
 
 def interval_text(draws, quantity: str) -> str:

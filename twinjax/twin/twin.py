@@ -16,7 +16,8 @@ from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
 from twinjax.twin.course import CourseForecast, forecast_course
-from twinjax.twin.forecast import Forecast, forecast, visibility_threshold
+from twinjax.twin.forecast import Forecast, forecast
+from twinjax.twin.solution import visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
