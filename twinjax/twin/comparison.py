@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -13,7 +11,7 @@ from twinjax.treatment import Regimen
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import probability_best
 from twinjax.twin.forecast import Forecast
-from twinjax.twin.progression import SMALLEST_OUTCOME, progression_day
+from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, progression_day
 from twinjax.twin.twin import DigitalTwin
 
 
@@ -112,12 +110,7 @@ def compare(
         horizon_days,
         outcome,
         final,
-        {name: _days_to_progression(times, course) - decision_day for name, course in courses.items()},
+        {name: of_draws(progression_day, times, course) - decision_day for name, course in courses.items()},
         probability_best(final),
         best,
     )
-
-
-def _days_to_progression(times: np.ndarray, course: np.ndarray) -> np.ndarray:
-    """(draws,) `progression_day` of each draw of `course` (draws, T)."""
-    return np.asarray(jax.vmap(progression_day, (None, 0))(jnp.asarray(times), jnp.asarray(course)))
