@@ -30,7 +30,12 @@ TOP_LEVEL = {
 # Config groups that configure no package of their own name.
 OTHER_GROUPS = {"cohort", "experiment", "prior"}
 # Config groups for a part of a package of another name.
-GROUP_HOMES = {"calibrator": "calibration", "dicom": "imaging/dicom", "segmentation": "imaging/segmentation"}
+GROUP_HOMES = {
+    "calibrator": "calibration",
+    "dicom": "imaging/dicom",
+    "recommendation": "twin",
+    "segmentation": "imaging/segmentation",
+}
 CLASS_KINDS = ("Protocol", "Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict")
 
 

@@ -9,7 +9,7 @@ from twinjax.imaging import Scan
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.treatment import Radiotherapy, Regimen
-from twinjax.twin import Forecast
+from twinjax.twin import DigitalTwin, Forecast
 
 SHAPE, SPACING = (48, 4, 4), (2.0, 2.0, 2.0)
 AFFINE = np.diag([*SPACING, 1.0])
@@ -57,6 +57,11 @@ def posterior(*, z_map=(0.0, 0.0, 0.0), spread=0.2, draws=20, forecast_prior: Pr
     return Posterior.from_draws(
         problem(forecast_prior=forecast_prior), z, np.asarray(z_map), method="none: synthetic draws", doubts=[]
     )
+
+
+def twin(of: Posterior | None = None) -> DigitalTwin:
+    of = posterior() if of is None else of
+    return DigitalTwin(MODEL, of.map_estimate, of.credible_interval(0.95))
 
 
 def identifiability(of: Posterior) -> Identifiability:

@@ -6,8 +6,9 @@ import pytest
 
 from twinjax.core.errors import InputError
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
-from twinjax.twin import DigitalTwin, compare
-from twinjax.twin.comparison import _days_to_progression, probability_best
+from twinjax.twin import compare
+from twinjax.twin.draws import probability_best
+from twinjax.twin.progression import of_draws, progression_day, regrowth_day
 
 
 def option(dose: float) -> Regimen:
@@ -19,8 +20,7 @@ OPTIONS = {"weak": option(1.0), "strong": option(6.0), "strong again": option(6.
 
 @pytest.fixture(scope="module")
 def twin():
-    posterior = bar.posterior()
-    return DigitalTwin(bar.MODEL, posterior.map_estimate, posterior.credible_interval(0.95))
+    return bar.twin()
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,18 @@ def test_progression_is_40_percent_above_the_smallest_volume():
             [10.0, 13.0, 12.0, 13.0],
         ]
     )
-    assert _days_to_progression(times, volume).tolist() == [14.0, 21.0, 21.0, 21.0]
+    np.testing.assert_allclose(of_draws(progression_day, times, volume), [14.0, 21.0, 21.0, 21.0])
+
+
+def test_progression_between_two_days_is_where_exponential_growth_reaches_it():
+    times = np.array([0.0, 7.0, 14.0, 21.0])
+    volume = 10 * np.exp(0.03 * times)[None]
+    np.testing.assert_allclose(of_draws(progression_day, times, volume), np.log(1.4) / 0.03)
 
 
 def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
     """Of a posterior that leaves nothing open the untreated outcome is one number, that of a new drug is not."""
-    posterior = bar.posterior(spread=0.0, forecast_prior=bar.FORECAST_PRIOR)
-    twin = DigitalTwin(bar.MODEL, posterior.map_estimate, posterior.credible_interval(0.95))
+    twin = bar.twin(bar.posterior(spread=0.0, forecast_prior=bar.FORECAST_PRIOR))
     assert twin.uncalibrated == ("drug",)
     drug = Regimen((Chemotherapy([0.0, 5.0], 75.0, sensitivity=0.0),))
     options = {"none": Regimen(), "drug": drug, "drug again": drug}
@@ -115,3 +120,12 @@ def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
     # The nominal sensitivity of the option, which is none, does not count.
     assert (final["drug"] < final["none"]).all()
     np.testing.assert_array_equal(final["drug"], final["drug again"])
+
+
+def test_regrowth_is_40_percent_above_the_first_volume():
+    times = np.array([0.0, 7.0, 14.0, 21.0])
+    volume = np.array([[10.0, 5.0, 10.0, 14.0], [10.0, 5.0, 6.0, 7.0], [10.0, 14.0, 1.0, 1.0]])
+    np.testing.assert_allclose(of_draws(regrowth_day, times, volume), [21.0, 21.0, 7.0])
+    # Half the way in the logarithm.
+    between = np.array([[10.0, 10.0, 10 * 1.4**2, 50.0]])
+    np.testing.assert_allclose(of_draws(regrowth_day, times, between), [10.5])

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
-from twinjax.job.options import compare_options, treatment_options
+from twinjax.job.options import compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
@@ -16,7 +16,7 @@ from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
 from twinjax.report import write_report
 from twinjax.report.course import course_report
-from twinjax.twin import CourseForecast, DigitalTwin
+from twinjax.twin import CourseForecast, DigitalTwin, PlanQuestion
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
@@ -30,6 +30,7 @@ def run_course(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
+    question: PlanQuestion | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
@@ -38,7 +39,7 @@ def run_course(
     """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
 
     Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `metrics.csv`,
-    `results.json`.
+    `results.json`, and with a `question` those of `recommend_plan`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -65,10 +66,12 @@ def run_course(
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome=model.size_quantity
     )
+    recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores": scores,
         "options": None if comparison is None else comparison.rows(),
+        **recommendation_results(recommendation),
     }
     with run.stage("write the report"):
         report = course_report(
@@ -81,6 +84,7 @@ def run_course(
             scores=scores,
             metrics=rows,
             comparison=comparison,
+            recommendation=recommendation,
             options=options,
             uncalibrated=twin.uncalibrated,
             provenance=origin,

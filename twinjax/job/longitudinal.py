@@ -10,7 +10,7 @@ import numpy as np
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
-from twinjax.job.options import compare_options, treatment_options
+from twinjax.job.options import compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, check_grid_of, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
@@ -18,7 +18,7 @@ from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, Forecast, brain_displacement, complete_response
+from twinjax.twin import DigitalTwin, Forecast, PlanQuestion, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
@@ -33,6 +33,7 @@ def run_longitudinal(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
+    question: PlanQuestion | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
@@ -44,7 +45,7 @@ def run_longitudinal(
     `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
     `density_std_...` on the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect`
     also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of
-    `export_dicom`.
+    `export_dicom`, with a `question` those of `recommend_plan`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -102,6 +103,7 @@ def run_longitudinal(
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
     )
+    recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
     response = None
     if settings.surgery_day is not None:
         response = {"as planned": complete_response(prediction, settings.surgery_day)}
@@ -113,6 +115,7 @@ def run_longitudinal(
         "scores_by_visit": scores,
         "scores_of_laboratory": laboratory,
         "options": None if comparison is None else comparison.rows(),
+        **recommendation_results(recommendation),
         "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
         "displacement": None if displacement is None else displacement.rows,
     }
@@ -128,6 +131,7 @@ def run_longitudinal(
             laboratory=laboratory,
             metrics=rows,
             comparison=comparison,
+            recommendation=recommendation,
             options=options,
             uncalibrated=twin.uncalibrated,
             response=response,

@@ -1,12 +1,17 @@
-"""The stage that compares treatment options, which every job over time has."""
+"""What to do next: the stages that compare treatment options and seek a better plan, of every job over time."""
 
+import logging
 from collections.abc import Mapping
+from typing import Any
 
 from twinjax.core.config import load_named
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
+from twinjax.report.recommendation import verdict
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, DigitalTwin, compare
+from twinjax.twin import Comparison, DigitalTwin, PlanQuestion, Recommendation, compare
+
+log = logging.getLogger("twinjax")
 
 
 def treatment_options(settings: JobSettings) -> dict[str, Regimen]:
@@ -40,3 +45,33 @@ def compare_options(
         )
         run.log_options(comparison)
     return comparison
+
+
+def recommend_plan(
+    run: Run, twin: DigitalTwin, question: PlanQuestion | None, settings: JobSettings, *, given: Regimen, day: float
+) -> Recommendation | None:
+    """The best plan from `day` on of a patient who was `given` treatment before; None where none is asked for.
+
+    Files: `recommendation.csv` (the doses) and `front.csv` (control against burden).
+    """
+    if question is None:
+        return None
+    with run.stage("seek a better plan"):
+        made = twin.recommend(
+            question,
+            decision_day=day,
+            horizon_days=day + settings.decision_horizon_days,
+            given=given,
+            draws=settings.decision_draws,
+        )
+        run.write_csv("recommendation.csv", made.rows())
+        run.write_csv("front.csv", made.front_rows())
+        log.info("  %s", verdict(made))
+    return made
+
+
+def recommendation_results(made: Recommendation | None) -> dict[str, Any]:
+    """What `results.json` holds of a recommendation."""
+    if made is None:
+        return {"recommendation": None}
+    return {"recommendation": made.evidence() | {"limits": made.limits, "front": made.front_rows()}}

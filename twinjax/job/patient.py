@@ -43,14 +43,19 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     days = described.visit_days if virtual or raw else described.days.tolist()
     if days is not None:
         settings.check(days, model, parts["prior"])
+    single = isinstance(model, UntimedFisherKPP)
+    chosen = config.get("recommendation")
+    question = None if chosen is None else instantiate(chosen, where="recommendation")
+    if single and question is not None:
+        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
     without_scans = isinstance(described, ClinicalCourse | VirtualCourse)
     if without_scans and not isinstance(model, AbstractLumpedModel):
         raise InputError(
             f"model={choices['model']} works on scans, which patient={choices['patient']} does not have; choose a "
             "model and a patient that go together"
         )
-    compares = len(settings.options) > 1 and not isinstance(model, UntimedFisherKPP)
-    job = Run(folder, stages=4 + virtual + scanned + raw + compares)
+    compares = len(settings.options) > 1 and not single
+    job = Run(folder, stages=4 + virtual + scanned + raw + compares + (question is not None))
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
     parts["calibrator"] = in_folder(parts["calibrator"], job.folder)
@@ -68,11 +73,11 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
     if isinstance(model, AbstractLumpedModel):
         course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)
-        results = run_course(job, course, model, **common, title=config.title)
+        results = run_course(job, course, model, **common, question=question, title=config.title)
     else:
         model = model_of(config, patient.brain_mask)
-        single = len(patient.visits) == 1
-        work = run_single_scan if single else partial(run_longitudinal, title=config.title)
+        over_time = partial(run_longitudinal, question=question, title=config.title)
+        work = run_single_scan if len(patient.visits) == 1 else over_time
         results = work(job, patient, model, **common)
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, job.folder / "report.html")

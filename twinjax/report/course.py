@@ -9,12 +9,14 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
+from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import best_option, calibration_section, options_section, timing_section
 from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, CourseForecast
+from twinjax.twin import Comparison, CourseForecast, Recommendation
+from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
@@ -33,6 +35,7 @@ def course_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     comparison: Comparison | None,
+    recommendation: Recommendation | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     provenance: Mapping[str, Any],
@@ -42,7 +45,8 @@ def course_report(
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
     `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
-    `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior; `seconds` per stage.
+    `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that forecasts draw
+    from their prior; `seconds` per stage.
     """
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"]]
@@ -61,6 +65,10 @@ def course_report(
     sections.append(identifiability_section(identifiability))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
+    if recommendation is not None:
+        sections.append(recommendation_section(recommendation))
+        summary.append(f"{verdict(recommendation)} {CAVEAT}")
+        key_figures.append(recommendation_key_figure(recommendation))
     sections.append(timing_section(seconds))
     return PatientReport(
         title=title,

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from twinjax.calibration import Posterior
 from twinjax.report.style import COLORS, SERIES, quantity_label, styled, with_unit
 from twinjax.treatment import AbstractContinuousTreatment, Regimen
-from twinjax.twin.comparison import probability_best
+from twinjax.twin.draws import probability_best
 
 Draws = Mapping[str, np.ndarray]
 TRUTH: dict[str, Any] = {"color": COLORS["green"], "linestyle": "-."}
@@ -94,7 +94,7 @@ def volume_curve(
         if treatments:
             _treatment_strip(panels[1, column], treatments, named=column == 0)
         panels[-1, column].set_xlabel("days since baseline")
-    _legend_below(figure, panels[0], 3)
+    legend_below(figure, panels[0], 3)
     return figure
 
 
@@ -128,7 +128,7 @@ def posterior_marginals(
         panel.set(xlabel=(units or {}).get(name, ""), xlim=(low, high), ylim=(0, None), yticks=[])
         panel.locator_params(axis="x", nbins=3)
         panel.spines["left"].set_visible(False)
-    _legend_below(figure, panels.values(), 5)
+    legend_below(figure, panels.values(), 5)
     return figure
 
 
@@ -179,7 +179,7 @@ def posterior_traces(posterior: Posterior, *, max_draws: int = 300) -> Figure:
             panel.plot(kept, draws[kept], color=color, linestyle=line, linewidth=0.7, label=f"chain {chain + 1}")
         panel.locator_params(axis="y", nbins=3)
         panel.set_xlabel("draw")
-    _legend_below(figure, panels.values(), 6)
+    legend_below(figure, panels.values(), 6)
     return figure
 
 
@@ -241,7 +241,7 @@ def score_bars(
     panel.set(title=title, ylim=(0, 1.12), yticks=[0, 0.25, 0.5, 0.75, 1])
     panel.set_xticks(range(len(labels)), labels)
     panel.grid(axis="y")
-    _legend_below(figure, [panel], len(scores) + 1)
+    legend_below(figure, [panel], len(scores) + 1)
     return figure
 
 
@@ -276,7 +276,7 @@ def _panels(names: Sequence[str], *, columns: int, size: tuple[float, float]) ->
     return figure, dict(zip(names, panels, strict=False))
 
 
-def _legend_below(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+def legend_below(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
     handles = {str(h.get_label()): h for panel in panels for h in panel.get_legend_handles_labels()[0]}
     figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=columns)
 

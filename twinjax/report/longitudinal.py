@@ -14,6 +14,7 @@ from twinjax.report.anatomy import density_maps, displacement_maps, scan_overvie
 from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
+from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
     background_image,
@@ -32,8 +33,9 @@ from twinjax.report.table import (
     visits_table,
 )
 from twinjax.treatment import Regimen
-from twinjax.twin import BrainDisplacement, Comparison, CompleteResponse, Forecast
+from twinjax.twin import BrainDisplacement, Comparison, CompleteResponse, Forecast, Recommendation
 from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
@@ -54,6 +56,7 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
     comparison: Comparison | None,
+    recommendation: Recommendation | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     response: Mapping[str, CompleteResponse] | None = None,
@@ -65,8 +68,9 @@ def longitudinal_report(
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
     `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
-    `options`, whose day 0 is `last_day`, or None; `uncalibrated`, the parameters that forecasts draw from their prior;
-    `response`, option to the chance of a complete response; `displacement` of the brain; `seconds` per stage.
+    `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the
+    parameters that forecasts draw from their prior; `response`, option to the chance of a complete response;
+    `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
     assert posterior.problem is not None
@@ -97,6 +101,10 @@ def longitudinal_report(
     sections.append(identifiability_section(identifiability))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
+    if recommendation is not None:
+        sections.append(recommendation_section(recommendation))
+        summary.append(f"{verdict(recommendation)} {CAVEAT}")
+        key_figures.append(recommendation_key_figure(recommendation))
     if response is not None:
         sections.append(response_section(response))
     sections.append(timing_section(seconds))

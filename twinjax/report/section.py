@@ -27,7 +27,7 @@ from twinjax.report.table import (
 )
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CompleteResponse
-from twinjax.twin.forecast import visibility_threshold
+from twinjax.twin.solution import visibility_threshold
 
 
 def calibration_section(

@@ -14,13 +14,13 @@ from twinjax.report.figure import Draws
 from twinjax.report.report import Table, format_cell
 from twinjax.report.style import lower_first, quantity_label, with_unit
 from twinjax.treatment import Regimen
-from twinjax.twin.comparison import probability_best
+from twinjax.twin.draws import probability_best
 
 
 def interval_text(draws, quantity: str) -> str:
     """`"21.4 mL (90 % interval 17.8 to 26.0)"` of draws (S,) of a quantity whose unit ends its name."""
     _, unit, scale = quantity_label(quantity)
-    low, middle, high = (_three(q) for q in np.quantile(np.asarray(draws, float) * scale, [0.05, 0.5, 0.95]))
+    low, middle, high = (three_digits(q) for q in np.quantile(np.asarray(draws, float) * scale, [0.05, 0.5, 0.95]))
     return f"{middle} {unit}".strip() + f" (90 % interval {low} to {high})"
 
 
@@ -49,13 +49,13 @@ def parameter_table(
         if name in (contraction := diagnostics.get("contraction") or {}):
             informed = f"{informed_by(contraction[name])} ({100 * max(0.0, contraction[name]):.0f}\u00a0%)"
         row = [quantity_label(name)[0], (units or {}).get(name, ""), (priors or {}).get(name, "—")]
-        row += [_three(posterior.map_estimate[name]), _range(*intervals[name])]
+        row += [three_digits(posterior.map_estimate[name]), _range(*intervals[name])]
         row += [_of(diagnostics, "r_hat", name, ".3f")] * chains
         rows.append([*row, _of(diagnostics, "ess", name, ",.0f"), informed])
     if truth:
         columns.insert(3, "truth (synthetic)")
         for name, row in zip(posterior.names, rows, strict=True):
-            row.insert(3, _three(truth[name]) if name in truth else "—")
+            row.insert(3, three_digits(truth[name]) if name in truth else "—")
     return Table(columns, rows, caption)
 
 
@@ -132,7 +132,9 @@ def option_table(outcomes: Draws, *, quantity: str, caption: str = "Treatment op
     chances = probability_best(outcomes)
     rows = []
     for option in sorted(outcomes, key=lambda name: -chances[name]):
-        low, middle, high = (_three(q) for q in np.quantile(np.asarray(outcomes[option]) * scale, [0.05, 0.5, 0.95]))
+        low, middle, high = (
+            three_digits(q) for q in np.quantile(np.asarray(outcomes[option]) * scale, [0.05, 0.5, 0.95])
+        )
         rows.append([option, middle, f"{low} to {high}", f"{100 * chances[option]:.0f} %"])
     middle = with_unit(f"{lower_first(label)}, median", unit)
     return Table(["option", middle, "90 % interval", "probability best"], rows, caption)
@@ -181,10 +183,10 @@ def timing_table(seconds: Mapping[str, float], caption: str = "Computing time.")
 
 
 def _range(low: float, high: float) -> str:
-    return f"{_three(low)} to {_three(high)}".replace(" ", "\u00a0")
+    return f"{three_digits(low)} to {three_digits(high)}".replace(" ", "\u00a0")
 
 
-def _three(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three significant digits without an exponent where it can be read without."""
     if value and not 1e-4 <= abs(value) < 1e7:
         return f"{value:.2e}".replace("-", "−")

@@ -9,13 +9,10 @@ from tqdm import tqdm
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.course import CourseForecast
+from twinjax.twin.draws import probability_best
 from twinjax.twin.forecast import Forecast
+from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, progression_day
 from twinjax.twin.twin import DigitalTwin
-
-# RANO 2.0 (Wen et al. 2023, J Clin Oncol 41:5187): progression is a volume 40 % above the smallest.
-PROGRESSION_RATIO = 1.4
-# In the unit of the outcome: what is gone has a logarithm too.
-SMALLEST_OUTCOME = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,28 +110,7 @@ def compare(
         horizon_days,
         outcome,
         final,
-        {name: _days_to_progression(times, course) - decision_day for name, course in courses.items()},
+        {name: of_draws(progression_day, times, course) - decision_day for name, course in courses.items()},
         probability_best(final),
         best,
     )
-
-
-def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Share of draws in which each option has the lowest outcome; draw s of all options shares its parameters.
-
-    Draws in which options tie are shared among them. `outcomes`: option to (S,). Raises `InputError` where the
-    options differ in length.
-    """
-    if len({np.shape(draws) for draws in outcomes.values()}) != 1:
-        raise InputError(f"options need equally many paired draws, got {[np.shape(d) for d in outcomes.values()]}")
-    values = np.stack([np.asarray(draws, float) for draws in outcomes.values()])
-    best = values == values.min(axis=0)
-    return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
-
-
-def _days_to_progression(times: np.ndarray, course: np.ndarray) -> np.ndarray:
-    """(draws,) the first day on which `course` (draws, T) is 40 % above its smallest so far; the last day if never."""
-    ratio = course / np.minimum.accumulate(course, axis=1)
-    progressed = ratio >= PROGRESSION_RATIO
-    first = progressed.argmax(axis=1)
-    return np.where(progressed.any(axis=1), times[first], times[-1])

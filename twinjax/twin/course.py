@@ -12,8 +12,8 @@ import numpy as np
 from twinjax.calibration import InverseProblem, Tumor
 from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
-from twinjax.simulation import simulate
 from twinjax.twin.draws import interval, with_scatter
+from twinjax.twin.solution import quantities_of, solved
 
 # Draws that are solved at once.
 CHUNK = 50
@@ -104,15 +104,7 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
 def _solved(whole: Tumor, problem: InverseProblem, draws, times):
     def one(z):
         tumor = whole.with_parameters(problem.forecast_prior, z)
-        trajectory = simulate(
-            tumor.model,
-            tumor.regimen,
-            tumor.state0(),
-            times,
-            solver=problem.solver,
-            start=problem.start,
-            max_step=problem.max_step,
-        )
-        return jax.vmap(tumor.model.quantities)(trajectory.states), trajectory.success
+        trajectory = solved(tumor, problem, times)
+        return quantities_of(tumor, trajectory), trajectory.success
 
     return jax.vmap(one)(draws)

@@ -1,6 +1,10 @@
-"""Intervals of draws, and draws as a measurement would show them."""
+"""Intervals of draws, draws as a measurement would show them, and draws of several options side by side."""
+
+from collections.abc import Mapping
 
 import numpy as np
+
+from twinjax.core.errors import InputError
 
 # Repeated measurements of each draw: enough that the tails of an interval are smooth.
 REPEATS = 20
@@ -16,3 +20,16 @@ def with_scatter(draws: np.ndarray, deviation: float, *, seed: int = 0) -> np.nd
     """Draws (S, T) as they would be measured, with a deviation of their logarithm: (20 S, T)."""
     scatter = np.random.default_rng(seed).normal(size=(REPEATS, *draws.shape)) * deviation
     return (draws * np.exp(scatter)).reshape(-1, draws.shape[1])
+
+
+def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Share of draws in which each option has the lowest outcome; draw s of all options shares its parameters.
+
+    Draws in which options tie are shared among them. `outcomes`: option to (S,). Raises `InputError` where the
+    options differ in length.
+    """
+    if len({np.shape(draws) for draws in outcomes.values()}) != 1:
+        raise InputError(f"options need equally many paired draws, got {[np.shape(d) for d in outcomes.values()]}")
+    values = np.stack([np.asarray(draws, float) for draws in outcomes.values()])
+    best = values == values.min(axis=0)
+    return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))

@@ -9,19 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 from tqdm import tqdm
 
 from twinjax.calibration import InverseProblem, Tumor
-from twinjax.calibration.tumor import edge_density
+from twinjax.calibration.tumor import Box, edge_density
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractSpatialModel
-from twinjax.observation import QuantityObservation, SegmentationObservation, visible_volume
-from twinjax.simulation import simulate
+from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, with_scatter
+from twinjax.twin.solution import quantities_of, solved, visibility_threshold
 
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
@@ -121,7 +120,7 @@ def forecast(
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
     assert isinstance(whole.model, AbstractSpatialModel)
-    tumor = _box_for(whole, problem, z_map, times) if whole.model.local else whole
+    tumor = whole.cropped(box_for(whole, problem, z_map, times)) if whole.model.local else whole
     assert isinstance(tumor.model, AbstractSpatialModel)
     shape = (len(times), *tumor.model.domain.shape)
     regions = [name for name in REGIONS if name in whole.observation]
@@ -164,15 +163,8 @@ def _add(sums, density, thresholds):
     return {name: total + added[name] for name, total in sums.items()}
 
 
-def visibility_threshold(tumor: Tumor, region: str) -> Array:
-    """The density above which `region` is seen."""
-    observation = tumor.observation[region]
-    assert isinstance(observation, SegmentationObservation)
-    return observation.threshold
-
-
-def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
-    """The tumour on the smallest tried box whose walls the mode does not reach by the last day."""
+def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
+    """The smallest tried box whose walls the mode does not reach by the last day."""
     assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
     start = whole.with_parameters(problem.forecast_prior, jnp.asarray(z_map)).state0()
@@ -183,34 +175,19 @@ def _box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Tumor:
     margin = 16.0
     while True:
         box = domain.box_around(seen, margin)
-        tumor = whole.cropped(box)
-        densities, _, _, success = _one(tumor, problem, jnp.asarray(z_map), jnp.asarray(times))
+        densities, _, _, success = _one(whole.cropped(box), problem, jnp.asarray(z_map), jnp.asarray(times))
         edge = edge_density(densities, box, domain.shape)
         if not bool(success):
             raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
         if float(edge) < EDGE_TOLERANCE:
-            return tumor
+            return box
         margin *= 1.5
 
 
 @eqx.filter_jit
 def _one(tumor: Tumor, problem: InverseProblem, z, times):
     tumor = tumor.with_parameters(problem.forecast_prior, z)
-    trajectory = simulate(
-        tumor.model,
-        tumor.regimen,
-        tumor.state0(),
-        times,
-        solver=problem.solver,
-        start=problem.start,
-        max_step=problem.max_step,
-    )
-    assert isinstance(tumor.model, AbstractSpatialModel)
+    trajectory = solved(tumor, problem, times)
     density = jax.vmap(tumor.model.cell_density)(trajectory.states)
-    domain = tumor.model.domain
-    quantities = jax.vmap(tumor.model.quantities)(trajectory.states)
     thresholds = {name: visibility_threshold(tumor, name) for name in REGIONS if name in tumor.observation}
-    for name, threshold in thresholds.items():
-        volume = jax.vmap(lambda u, threshold=threshold: visible_volume(u, threshold, domain))
-        quantities[f"{name}_volume_mm3"] = volume(density)
-    return density, thresholds, quantities, trajectory.success
+    return density, thresholds, quantities_of(tumor, trajectory), trajectory.success

@@ -11,12 +11,17 @@ from twinjax.calibration import InverseProblem, Posterior
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import REGIONS
-from twinjax.model import AbstractSpatialModel, AbstractTumorModel
+from twinjax.model import AbstractLumpedModel, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
+from twinjax.twin.adjustable import PlanVariables
+from twinjax.twin.ahead import Ahead
 from twinjax.twin.course import CourseForecast, forecast_course
-from twinjax.twin.forecast import Forecast, forecast, visibility_threshold
+from twinjax.twin.dose_limits import DoseLimits
+from twinjax.twin.forecast import Forecast, box_for, forecast
+from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
+from twinjax.twin.solution import visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
@@ -85,20 +90,71 @@ class DigitalTwin:
             raise InputError(f"output_times must be ascending days, got {times.tolist()}")
         if times[0] < start or times[-1] > horizon_days:
             raise InputError(f"output_times must lie in [{start:g}, {horizon_days:g}], got {times.tolist()}")
-        z_map = np.append(self.posterior.z_map, np.zeros(len(self.uncalibrated)))
-        z = self._draws(draws) if self.draw_uncertainty else z_map[None]
+        z = self._draws(draws) if self.draw_uncertainty else self._mode[None]
         if not isinstance(self.model, AbstractSpatialModel):
             return forecast_course(self._under(regimen), self.problem, z, times)
         return forecast(
             self._under(regimen),
             self.problem,
-            z_map,
+            self._mode,
             z,
             times,
             volume_noise=self.volume_noise,
             fields=fields,
             progress=progress,
         )
+
+    def recommend(
+        self,
+        question: PlanQuestion,
+        *,
+        decision_day: float,
+        horizon_days: float,
+        given: Regimen | None = None,
+        draws: int = 60,
+        outcome: str | None = None,
+    ) -> Recommendation:
+        """The plan of least risk within the limits of `question`, beside the standard (docs/recommendation.md).
+
+        The search is on `draws` of the posterior, what is told of the plan on as many others; each half of the
+        posterior's at most.
+
+        **Arguments:** `decision_day` and `horizon_days`, since baseline; `given`, what the patient had before the
+        decision (default: the twin's own regimen up to that day); `outcome`, lower is better (default: the volume of
+        the cells, or without space the size of the model).
+
+        Raises `InputError` for a horizon before the decision, a decision before the start of the model, a twin without
+        `uncertainty`, or what `question` asks that its standard plan does not have.
+        """
+        if not self.draw_uncertainty:
+            raise InputError("a recommendation weighs the draws of a posterior: give the twin its uncertainty")
+        if not self.problem.start <= decision_day < horizon_days < np.inf:
+            raise InputError(
+                f"the decision (day {decision_day:g}) must not lie before day {self.problem.start:g}, and the horizon "
+                f"(day {horizon_days:g}) must lie after it"
+            )
+        if draws < 10:
+            raise InputError(f"a recommendation needs at least 10 draws, for an interval, got {draws}")
+        past = (self.regimen if given is None else given).before(decision_day)
+        times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
+        whole = self._under(past + question.regimen.shifted(decision_day))
+        if isinstance(self.model, AbstractSpatialModel) and self.model.local:
+            # With nothing given the tumour is at its largest.
+            whole = whole.cropped(box_for(self._under(past), self.problem, self._mode, times))
+        if outcome is None:
+            outcome = self.model.size_quantity if isinstance(self.model, AbstractLumpedModel) else "cell_volume_mm3"
+        first = len(past.treatments)
+        variables = PlanVariables(whole.regimen, question.adjust, first=first, decision_day=decision_day)
+        z = self._draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
+        seen, unseen = (Ahead.of(whole, self.problem, half, decision_day, outcome) for half in (z[::2], z[1::2]))
+        blocks = self.problem.forecast_prior.blocks
+        scalars = {name: block.start for name, block in blocks.items() if block.stop - block.start == 1}
+        return recommend(question, DoseLimits(variables), seen, unseen, times, scalars)
+
+    @property
+    def _mode(self) -> np.ndarray:
+        """(parameters of `forecast_prior`,) the most probable; of treatments not given yet the median of the prior."""
+        return np.append(self.posterior.z_map, np.zeros(len(self.uncalibrated)))
 
     def _draws(self, count: int) -> np.ndarray:
         """(count, parameters of `forecast_prior`) whitened; the same in every call, so that options share them."""

@@ -1,0 +1,40 @@
+"""Controls and risk: of courses and draws that are known."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twinjax.core.errors import InputError
+from twinjax.twin.control import CONTROLS, control_named, tail_weights
+
+GRID = np.array([0.0, 7.0, 14.0])
+
+
+def test_the_tail_is_the_mean_of_the_worst_draws():
+    losses = np.array([3.0, 1.0, 4.0, 2.0])
+    assert tail_weights(losses, 1.0).tolist() == [0.25] * 4
+    assert tail_weights(losses, 0.5).tolist() == [0.5, 0.0, 0.5, 0.0]
+    # Three eighths of four draws: one and a half.
+    assert tail_weights(losses, 0.375) @ losses == pytest.approx((4 + 0.5 * 3) / 1.5)
+
+
+def test_of_a_normal_distribution_it_is_known():
+    """The mean beyond the 90 % quantile of a standard normal: density there over 0.1, 1.755."""
+    losses = np.random.default_rng(0).normal(size=200_000)
+    assert tail_weights(losses, 0.1) @ losses == pytest.approx(1.755, abs=0.01)
+
+
+@pytest.mark.parametrize("tail", [0.0, -0.1, 1.5, float("nan")])
+def test_a_tail_is_a_share(tail):
+    with pytest.raises(InputError, match="tail must lie above 0"):
+        tail_weights(np.zeros(3), tail)
+
+
+def test_each_control_looks_at_its_days():
+    size, progression = CONTROLS["final_size"], CONTROLS["time_to_progression"]
+    assert size.times(GRID).tolist() == [14.0] and progression.times(GRID).tolist() == GRID.tolist()
+    days, course = jnp.asarray(GRID), jnp.asarray([5.0, 4.0, 7.0])
+    assert size.loss(days, course) == pytest.approx(np.log(7.0))
+    assert progression.loss(days, course) == pytest.approx(-14.0)
+    with pytest.raises(InputError, match="control 'x' is unknown"):
+        control_named("x")

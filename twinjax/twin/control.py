@@ -1,0 +1,75 @@
+"""How well a plan controls the tumour, and how draws of the posterior are weighed."""
+
+import abc
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from twinjax.core.errors import InputError
+from twinjax.twin.progression import SMALLEST_OUTCOME, regrowth_day
+
+
+class AbstractControl(abc.ABC):
+    """A loss of one draw's course: lower is better."""
+
+    @abc.abstractmethod
+    def times(self, grid: np.ndarray) -> np.ndarray:
+        """Those days of `grid` on which the loss looks."""
+
+    @abc.abstractmethod
+    def loss(self, times: Float[Array, " T"], course: Float[Array, " T"]) -> Float[Array, ""]:
+        """Of an outcome `course` at `times`."""
+
+
+@dataclass(frozen=True)
+class FinalSize(AbstractControl):
+    """The logarithm of the outcome at the horizon."""
+
+    def times(self, grid):
+        return grid[-1:]
+
+    def loss(self, times, course):
+        return jnp.log(jnp.maximum(course[-1], SMALLEST_OUTCOME))
+
+
+@dataclass(frozen=True)
+class TimeToProgression(AbstractControl):
+    """Minus the day on which the outcome is 40 % above that at the decision (`regrowth_day`).
+
+    A draw that does not come to it before the horizon counts as if it did then, and has no gradient: choose a horizon
+    that few draws reach.
+    """
+
+    def times(self, grid):
+        return grid
+
+    def loss(self, times, course):
+        return -regrowth_day(times, course)
+
+
+CONTROLS: dict[str, AbstractControl] = {"final_size": FinalSize(), "time_to_progression": TimeToProgression()}
+
+
+def control_named(name: str) -> AbstractControl:
+    """The control of a name; `InputError` for one that is unknown."""
+    if name not in CONTROLS:
+        raise InputError(f"control '{name}' is unknown; choose one of {', '.join(CONTROLS)}")
+    return CONTROLS[name]
+
+
+def tail_weights(losses: Float[np.ndarray, " draws"], tail: float) -> Float[np.ndarray, " draws"]:
+    """Weights that sum to 1, so that their sum with `losses` is the mean of the worst `tail` of the draws.
+
+    That is the conditional value at risk at the level 1 - tail (superquantile; Rockafellar and Uryasev 2002, J Bank
+    Finance 26:1443, eq. 26); a tail of 1 is the mean. The weights are the gradient in the losses where no two are
+    equal. Raises `InputError` for a tail outside (0, 1].
+    """
+    if not 0 < tail <= 1:
+        raise InputError(f"tail must lie above 0 and not above 1 (the mean over all draws), got {tail}")
+    order = np.argsort(-np.asarray(losses, float), kind="stable")
+    weights = np.empty(order.size)
+    # The draw at the edge of the tail counts in part.
+    weights[order] = np.clip(tail * order.size - np.arange(order.size), 0.0, 1.0)
+    return weights / (tail * order.size)

@@ -1,0 +1,278 @@
+"""`recommend`: the plan that serves a patient best under the posterior, and the evidence for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+
+from twinjax.core.config import load_named
+from twinjax.core.errors import InputError
+from twinjax.treatment import Regimen
+from twinjax.treatment.regimen import require_regimen
+from twinjax.twin.adjustable import Adjustable, dose_unit
+from twinjax.twin.ahead import Ahead
+from twinjax.twin.control import control_named, tail_weights
+from twinjax.twin.dose_limits import DoseLimits
+from twinjax.twin.plan_search import FoundPlan, search
+from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, regrowth_day
+
+CAVEAT = "Research software: a hypothesis for those who plan, not a treatment plan."
+# Of a logarithm, or of days: what differs by less is the same.
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class PlanQuestion:
+    """What is asked: the standard of care, what of it may change, and what counts as control.
+
+    **Fields:** `standard`, a name of conf/treatment or a regimen whose day 0 is the decision; `adjust`, name of a
+    treatment to how far it may change; `control`, `"final_size"` or `"time_to_progression"`; `tail`, the worst share of
+    draws whose mean is minimised (1: all, the mean; less: the conditional value at risk); `burdens`, the shares of the
+    limits at which the front of control against burden is drawn; `starts` and `max_iterations` of each search.
+    """
+
+    standard: str | Regimen
+    adjust: Mapping[str, Adjustable]
+    control: str = "final_size"
+    tail: float = 1.0
+    burdens: Sequence[float] = (0.6, 0.8, 1.2)
+    starts: int = 2
+    max_iterations: int = 60
+    regimen: Regimen = field(init=False)
+
+    def __post_init__(self):
+        standard = self.standard
+        standard = load_named("treatment", standard) if isinstance(standard, str) else require_regimen(standard)
+        object.__setattr__(self, "regimen", standard)
+        control_named(self.control)
+        tail_weights(np.zeros(1), self.tail)
+        for name in ("starts", "max_iterations"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value}")
+        if not all(isinstance(share, int | float) and 0 < share < np.inf for share in self.burdens):
+            raise InputError(f"burdens must be positive shares of the limits, got {list(self.burdens)}")
+        wrong = [name for name, limits in self.adjust.items() if not isinstance(limits, Adjustable)]
+        if wrong:
+            raise InputError(f"adjust: {', '.join(wrong)} must be an Adjustable")
+
+
+@dataclass(frozen=True, eq=False)
+class FrontPoint:
+    """The best plan within a share of the limits, as the draws that the search did not see show it.
+
+    **Fields:** `share`; `used`, the largest share of a limit that it needs; `sums`, of each limit its sum;
+    `course` (draws, T) of the outcome; `risk`.
+    """
+
+    share: float
+    used: float
+    sums: dict[str, float]
+    course: np.ndarray
+    risk: float
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """The plan found, beside the standard, and how sure that is.
+
+    **Fields:** `question`; `outcome`, the unit at the end of its name, lower is better; `decision_day`; `times` (T,)
+    days since baseline; `plans`, `"standard"` and `"recommended"` to a regimen whose day 0 is the decision; `courses`,
+    likewise to (draws, T) of the outcome: under the same draws, none of which the search saw; `risk`, likewise;
+    `limits`, rows of `DoseLimits.rows`; `standard_used`, the largest share of a limit that the standard needs;
+    `sensitivity`, parameter to Spearman's rank correlation, over the draws, with the logarithm of the ratio of the
+    outcome at the horizon (recommended over standard); `front`; `doubts`.
+    """
+
+    question: PlanQuestion
+    outcome: str
+    decision_day: float
+    times: np.ndarray
+    plans: dict[str, Regimen]
+    courses: dict[str, np.ndarray]
+    risk: dict[str, float]
+    limits: list[dict[str, Any]]
+    standard_used: float
+    sensitivity: dict[str, float]
+    front: list[FrontPoint]
+    doubts: list[str]
+
+    @property
+    def final(self) -> dict[str, np.ndarray]:
+        """Plan to (draws,) the outcome at the horizon."""
+        return {name: np.maximum(course[:, -1], SMALLEST_OUTCOME) for name, course in self.courses.items()}
+
+    @property
+    def days_to_progression(self) -> dict[str, np.ndarray]:
+        """Plan to (draws,) days from the decision until the outcome is 40 % above that of then, at most the horizon."""
+        return {n: of_draws(regrowth_day, self.times, c) - self.decision_day for n, c in self.courses.items()}
+
+    @property
+    def better(self) -> bool:
+        """Whether the plan has less risk than the standard on draws that the search did not see."""
+        return self.risk["recommended"] < self.risk["standard"] - SAME
+
+    @property
+    def log_ratio(self) -> np.ndarray:
+        """(draws,) logarithm of the outcome at the horizon under the plan over that under the standard."""
+        final = self.final
+        return _without_rounding(np.log(final["recommended"]) - np.log(final["standard"]))
+
+    @property
+    def days_gained(self) -> np.ndarray:
+        """(draws,) by how much later the outcome progresses under the plan."""
+        days = self.days_to_progression
+        return _without_rounding(days["recommended"] - days["standard"])
+
+    def evidence(self, level: float = 0.9) -> dict[str, Any]:
+        """What is expected of the plan against the standard, draw by draw, and what that rests on."""
+        quantiles = [(1 - level) / 2, 0.5, (1 + level) / 2]
+        ratio = np.exp(np.quantile(self.log_ratio, quantiles)).tolist()
+        gained = np.quantile(self.days_gained, quantiles).tolist()
+        return {
+            "better": self.better,
+            "outcome": self.outcome,
+            "draws": len(self.log_ratio),
+            "ratio": dict(zip(("lower", "median", "upper"), ratio, strict=True)),
+            "probability_smaller": _share_above_zero(-self.log_ratio),
+            "days_gained": dict(zip(("lower", "median", "upper"), gained, strict=True)),
+            "probability_later": _share_above_zero(self.days_gained),
+            "risk": self.risk,
+            "sensitivity": self.sensitivity,
+            "burden_at_equal_control": self.burden_at_equal_control,
+            "doubts": self.doubts,
+            "caveat": CAVEAT,
+        }
+
+    @property
+    def burden_at_equal_control(self) -> float | None:
+        """The share of the limits at which the front has the risk of the standard; None where it does not reach it.
+
+        Linear between the points of the front.
+        """
+        points = sorted(self.front, key=lambda point: point.used)
+        risk, used, wanted = [p.risk for p in points], [p.used for p in points], self.risk["standard"]
+        for i in range(len(points) - 1):
+            if risk[i] >= wanted >= risk[i + 1] and risk[i] > risk[i + 1]:
+                return float(used[i] + (risk[i] - wanted) / (risk[i] - risk[i + 1]) * (used[i + 1] - used[i]))
+        return None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per dose of either plan, for CSV: days since the decision, the unit as the end of a name."""
+        return [
+            {
+                "plan": name,
+                "treatment": treatment.name,
+                "day": day,
+                "dose": dose,
+                "unit": dose_unit(treatment).strip("_"),
+            }
+            for name, regimen in self.plans.items()
+            for treatment in regimen.treatments
+            if hasattr(treatment, "doses")
+            for day, dose in np.transpose([treatment.times, treatment.doses]).tolist()  # pyright: ignore
+        ]
+
+    def front_rows(self, level: float = 0.9) -> list[dict[str, Any]]:
+        """One row per point of the front, the lightest first."""
+        tail, rows = (1 - level) / 2, []
+        for point in sorted(self.front, key=lambda point: point.share):
+            final = np.maximum(point.course[:, -1], SMALLEST_OUTCOME)
+            low, median, high = np.quantile(final, [tail, 0.5, 1 - tail]).tolist()
+            days = float(np.median(of_draws(regrowth_day, self.times, point.course) - self.decision_day))
+            rows.append(
+                {"share_of_limits": point.share, "used": point.used, **point.sums}
+                | {"outcome": self.outcome, "median": median, "lower": low, "upper": high}
+                | {"days_to_progression": days, "risk": point.risk}
+            )
+        return rows
+
+
+def recommend(
+    question: PlanQuestion, limits: DoseLimits, seen: Ahead, unseen: Ahead, times: np.ndarray, names: Mapping[str, int]
+) -> Recommendation:
+    """Search on the draws of `seen`, and tell of the plan what those of `unseen` show.
+
+    Common random numbers: every plan meets the same draws. `times`, days since baseline, the first the decision and the
+    last the horizon; `names`: parameter to its column of z.
+    """
+    found = _found(question, limits, seen, times)
+    front = [_point(question, limits, unseen, times, plan) for plan in found]
+    standard = unseen.courses(limits.variables.regimen, times)
+    best, point = next((p, at) for p, at in zip(found, front, strict=True) if p.share == 1.0)
+    made = Recommendation(
+        question,
+        unseen.outcome,
+        float(unseen.day),
+        times,
+        {"standard": limits.variables.plan(), "recommended": limits.variables.plan(best.x)},
+        {"standard": standard, "recommended": point.course},
+        {"standard": _risk(question, times, standard), "recommended": point.risk},
+        limits.rows(best.x),
+        limits.used_by_standard,
+        {},
+        front,
+        [
+            f"the search within {100 * plan.share:g} % of the limits did not converge: {plan.message}"
+            for plan in found
+            if not plan.converged
+        ],
+    )
+    return replace(made, sensitivity=_rank_correlations(made.log_ratio, np.asarray(unseen.z), names))
+
+
+def _found(question: PlanQuestion, limits: DoseLimits, seen: Ahead, times: np.ndarray) -> list[FoundPlan]:
+    """The best plan within each share of the limits, the lightest first, each one a start for the next."""
+    control = control_named(question.control)
+
+    def risk(x):
+        losses, gradients = seen.losses(limits.variables, control, x, times)
+        weights = tail_weights(losses, question.tail)
+        return float(weights @ losses), weights @ gradients
+
+    found: list[FoundPlan] = []
+    for share in sorted({1.0, *map(float, question.burdens)}):
+        also = tuple(plan.x for plan in found[-1:])
+        options = {"starts": question.starts, "max_iterations": question.max_iterations}
+        found.append(search(risk, limits, share, also=also, **options))
+    return found
+
+
+def _point(question: PlanQuestion, limits: DoseLimits, unseen: Ahead, times: np.ndarray, plan: FoundPlan) -> FrontPoint:
+    x = jnp.asarray(plan.x)
+    course, sums = unseen.courses(limits.variables.at(x), times), np.asarray(limits.sums_of(x))
+    named = {f"{name}_{kind}": float(value) for (name, kind), value in zip(limits.sums, sums, strict=True)}
+    used = float((sums / np.asarray(limits.largest)).max())
+    return FrontPoint(plan.share, used, named, course, _risk(question, times, course))
+
+
+def _risk(question: PlanQuestion, times: np.ndarray, course: np.ndarray) -> float:
+    """Of a course (draws, T) at `times`."""
+    control = control_named(question.control)
+    days = control.times(times)
+    at = np.searchsorted(times, days)
+    losses = np.asarray(jax.vmap(control.loss, (None, 0))(jnp.asarray(days), jnp.asarray(course[:, at])))
+    return float(tail_weights(losses, question.tail) @ losses)
+
+
+def _without_rounding(difference: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(difference) < SAME, 0.0, difference)
+
+
+def _share_above_zero(difference: np.ndarray) -> float:
+    """A draw without a difference counts by half."""
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+def _rank_correlations(ratio: np.ndarray, z: np.ndarray, names: Mapping[str, int]) -> dict[str, float]:
+    """Parameter to its rank correlation with `ratio`, the strongest first; what does not vary is left out.
+
+    A parameter is ascending in its z, so that both have the same ranks.
+    """
+    if np.ptp(ratio) == 0:
+        return {}
+    found = {name: float(spearmanr(z[:, i], ratio).statistic) for name, i in names.items() if np.ptp(z[:, i]) > 0}  # pyright: ignore
+    return dict(sorted(found.items(), key=lambda pair: -abs(pair[1])))
