@@ -123,7 +123,9 @@ def _found(folder: Path, name: str, failed: Mapping[str, str]) -> Found:
 def _write(run: Run, cohort: Sequence[Found], config: DictConfig, wall: float | None) -> dict[str, Any]:
     """The files of the cohort; the summary."""
     run.write_csv("cohort.csv", [patient_row(one) for one in cohort])
-    effort = [{"patient": one.name} | {key: one.effort[key] for key in EFFORT} for one in cohort if one.effort]
+    effort: list[dict[str, Any]] = [
+        {"patient": one.name} | {key: one.effort[key] for key in EFFORT} for one in cohort if one.effort
+    ]
     run.write_csv("effort.csv", effort)
     good = [one for one in cohort if one.results]
     summary = {
