@@ -33,7 +33,7 @@ def signed_distance(region, spacing) -> Float[np.ndarray, "*grid"]:
     last = smoothed.size - int(region.sum())
     level = np.partition(smoothed.ravel(), [last - 1, last])[last - 1 : last + 1].mean()
     inside = smoothed > level
-    front = ndimage.binary_dilation(inside) & ~np.asarray(ndimage.binary_erosion(inside, border_value=1))
+    front = np.logical_xor(ndimage.binary_dilation(inside), ndimage.binary_erosion(inside, border_value=1))
     share = np.clip(smoothed, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
     offset = width * (ndtri(1 - share) - ndtri(1 - level))
     uphill = np.stack(
