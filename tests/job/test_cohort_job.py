@@ -196,3 +196,27 @@ def test_a_cohort_that_is_killed_goes_on_to_the_same_end(here, tmp_path):
     command = [sys.executable, str(Path(__file__).with_name("stand_in.py")), "2", "12", str(tmp_path / "killed")]
     assert killed_until_done(command, tmp_path / "killed", kills=3) == 3
     assert files(tmp_path / "killed") == files(tmp_path / "undisturbed")
+
+
+def results(folder: Path) -> dict[str, dict]:
+    """The results of every patient, without what a clock said."""
+    found = {}
+    for path in sorted((folder / "patients").iterdir()):
+        kept = json.loads((path / "results.json").read_text())
+        for key in ("seconds", "seconds_per_effective_draw"):
+            kept["diagnostics"].pop(key)
+        found[path.name] = {key: value for key, value in kept.items() if key != "seconds"}
+    return found
+
+
+@pytest.mark.slow
+def test_the_real_job_is_killed_ten_times_and_goes_on_to_the_same_end(tmp_path):
+    settings = ("model=claret", "calibrator=laplace", "decision=null", "forecast.draws=10", "cohort=virtual")
+    command = [sys.executable, "-m", "twinjax", *settings, "cohort.patients=16"]
+    undisturbed = [*command, f"hydra.run.dir={tmp_path / 'undisturbed'}"]
+    subprocess.run(undisturbed, check=True, capture_output=True)
+    killed = [*command, "cohort.workers=2", f"hydra.run.dir={tmp_path / 'killed'}"]
+    assert killed_until_done(killed, tmp_path / "killed", kills=10) == 10
+    assert results(tmp_path / "killed") == results(tmp_path / "undisturbed")
+    for name in SAME:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
