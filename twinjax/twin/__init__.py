@@ -14,4 +14,5 @@ from twinjax.twin.recommendation import PlanQuestion as PlanQuestion
 from twinjax.twin.recommendation import Recommendation as Recommendation
 from twinjax.twin.response import CompleteResponse as CompleteResponse
 from twinjax.twin.response import complete_response as complete_response
+from twinjax.twin.twin import Assimilation as Assimilation
 from twinjax.twin.twin import DigitalTwin as DigitalTwin

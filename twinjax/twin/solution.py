@@ -4,9 +4,11 @@ from typing import Any
 
 import diffrax
 import jax
+import numpy as np
 from jaxtyping import Array
 
-from twinjax.calibration import InverseProblem, Tumor
+from twinjax.calibration import Datum, InverseProblem, Tumor
+from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractSpatialModel
 from twinjax.observation import SegmentationObservation, visible_volume
@@ -52,3 +54,9 @@ def visibility_threshold(tumor: Tumor, region: str) -> Array:
     observation = tumor.observation[region]
     assert isinstance(observation, SegmentationObservation)
     return observation.threshold
+
+
+def measured_volume(datum: Datum, domain: Domain) -> float:
+    """The volume (mm³) of a mask that is data on the grid of `domain`, or on the larger voxels of its scan."""
+    voxel = domain.voxel_volume if datum.sampling is None else float(np.prod(datum.sampling.spacing))
+    return float(datum.values.sum()) * voxel

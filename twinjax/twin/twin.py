@@ -1,13 +1,16 @@
 """`DigitalTwin`: a calibrated tumour that can be asked what will be."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
-from twinjax.calibration import InverseProblem, Posterior
+from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, assimilate
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import REGIONS
@@ -17,11 +20,12 @@ from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
 from twinjax.twin.adjustable import PlanVariables
 from twinjax.twin.ahead import Ahead
+from twinjax.twin.assimilation import Expected, change_of, expectations, new_data, surprises
 from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import Forecast, box_for, forecast
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
-from twinjax.twin.solution import visibility_threshold
+from twinjax.twin.solution import measured_volume, visibility_threshold
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
@@ -151,6 +155,28 @@ class DigitalTwin:
         scalars = {name: block.start for name, block in blocks.items() if block.stop - block.start == 1}
         return recommend(question, DoseLimits(variables), seen, unseen, times, scalars)
 
+    def assimilate(
+        self, problem: InverseProblem, calibrator: AbstractCalibrator, *, key: PRNGKeyArray, **options
+    ) -> "Assimilation":
+        """A new twin that knows a new visit, and what that changed (docs/assimilation.md); this one stays as it is.
+
+        `problem` is made as the first was, of the patient until the new visit and with what was given since; it must
+        be on the grid of the fit. `options` go to `twinjax.calibration.assimilate`, which says what it raises.
+        """
+        data = new_data(self.problem, problem)
+        posterior = assimilate(self.posterior, problem, calibrator, key=key, **options)
+        expected, days = [], sorted({datum.day for datum in data})
+        if days:
+            ahead = self.predict(days[-1], days, regimen=problem.whole.regimen, fields=False)
+            expected = expectations(problem, data, ahead)
+        fractions = [t.times for t in problem.whole.regimen.treatments if t.name == "radiotherapy"]
+        return Assimilation(
+            DigitalTwin(problem.whole.model, posterior.map_estimate, posterior.credible_interval(0.95)),
+            expected,
+            change_of(self.posterior, posterior),
+            surprises(expected, np.concatenate([np.zeros(0), *fractions])),
+        )
+
     @property
     def _mode(self) -> np.ndarray:
         """(parameters of `forecast_prior`,) the most probable; of treatments not given yet the median of the prior."""
@@ -170,6 +196,20 @@ class DigitalTwin:
         return eqx.tree_at(lambda tumor: tumor.regimen, self.problem.whole, placed)
 
 
+@dataclass(frozen=True, eq=False)
+class Assimilation:
+    """What came of a new visit.
+
+    **Fields:** `twin`, which knows it; `expected`, the new measurements beside what the earlier twin forecast;
+    `change`, the rows of `change_of`; `warnings`, a sentence for each measurement outside its 90 % interval.
+    """
+
+    twin: DigitalTwin
+    expected: list[Expected]
+    change: list[dict[str, Any]]
+    warnings: list[str]
+
+
 def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     """Region to the deviation of log volume between segmentations and the mode, over the calibration visits.
 
@@ -187,7 +227,7 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
                 continue
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
             predicted = visible_volume(tumor.model.cell_density(state), threshold, domain)
-            observed = float(datum.values.sum()) * domain.voxel_volume
+            observed = measured_volume(datum, domain)
             # Below about a millilitre a logarithm says little about a model.
             errors.append(np.log((observed + 500.0) / (float(predicted) + 500.0)))
         spread = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
