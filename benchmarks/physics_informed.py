@@ -152,10 +152,15 @@ def inverse_row(what: str, problem: Problem, goal: str, **settings) -> Row:
 def rows(names: list[str]) -> list[Row]:
     made = {
         "line": lambda: forward_row(
-            "1-D, forward, 192 voxels", cube(1, 0.25, [20.0, 40.0, 60.0], start_factor=1.0, noise=0.0), steps=100
+            "1-D, forward, 192 voxels",
+            cube(1, 0.25, [20.0, 40.0, 60.0], start_factor=1.0, noise=0.0),
+            steps=60,
+            width=12,
         ),
         "plane": lambda: forward_row(
-            "2-D, forward, 192 x 192 voxels", cube(2, 0.25, [20.0, 40.0, 60.0], start_factor=1.0, noise=0.0), steps=100
+            "2-D, forward, 192 x 192 voxels",
+            cube(2, 0.25, [20.0, 40.0, 60.0], start_factor=1.0, noise=0.0),
+            steps=100,
         ),
         "inverse_line": lambda: inverse_row(
             "1-D, two parameters from two scans, 5 % noise",

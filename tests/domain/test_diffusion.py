@@ -243,7 +243,7 @@ def test_a_field_of_diffusivities_gets_its_gradient():
 
 def test_the_stencil_of_single_voxels_is_the_operator():
     diffusivity, mask, spacing = tissue((6, 5, 7))
-    operator = DiffusionOperator.create(diffusivity, mask, spacing, scale=1.7)
+    operator = DiffusionOperator.create(jnp.asarray(diffusivity), jnp.asarray(mask), spacing, scale=1.7)
     u = jnp.asarray(np.random.default_rng(4).random(mask.shape))
     voxels = jnp.arange(mask.size)
     neighbours, exchange = operator.stencil(voxels)

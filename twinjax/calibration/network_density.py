@@ -48,24 +48,25 @@ class Equation(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Where and when an equation is asked: `voxel` (flat index) and `day`, each (points,)."""
+    """Where and when an equation is asked: `voxel` (flat index) and `day`, both of one point or of many."""
 
-    voxel: Int[Array, " points"]
-    day: Float[Array, " points"]
+    voxel: Int[Array, "*points"]
+    day: Float[Array, "*points"]
 
 
 class NetworkDensity(eqx.Module):
     """u(x, t) = Phi(q(x, t)), logit(q / K) = logit(u_0 / K) + c (t - t_0) / T N(x, t), with a network N.
 
-    Phi is the exact flow of the model's reaction from t_0 to t, all doses included: that of the splitting solver. What
-    is left to the network is what diffusion does. The initial condition holds by construction. So does every jump:
-    at a fraction of radiotherapy Phi is multiplied by the survival and q goes on, with its derivative, as if there were
-    none, since survival that is the same everywhere commutes with diffusion. u keeps between 0 and K.
+    Phi is the flow of the model's reaction from t_0 to t, all doses included: that of the splitting solver. What is
+    left to the network is what diffusion does. The initial condition holds by construction. So does every jump: at a
+    fraction of radiotherapy Phi is multiplied by the survival and q goes on, with its derivative, as if there were
+    none, since survival that is the same everywhere commutes with diffusion. A drug's exposure is exact in Phi, but
+    comes at the mean instant of its deaths: the little that this leaves is the network's too. u keeps between 0 and K.
 
-    As dPhi/dt is the reaction, the model's equation u_t = reaction + L u is Phi'(q) q_t = L Phi(q), with L the finite
-    volumes of the solver: nothing leaves through the wall of any mask, whatever its shape, and D may jump from voxel to
-    voxel. `residual` is that of the logit, q_t / (q (1 - q / K)) - L Phi(q) / (Phi'(q) q (1 - q / K)) in 1/day, times
-    sqrt(u / K).
+    The equation is the model's: u_t = reaction(u, k(t)) + L u with `AbstractSpatialModel.reaction`, the kill rate k of
+    the drugs and the finite volumes L of the solver: nothing leaves through the wall of any mask, whatever its shape,
+    and D may jump from voxel to voxel. `residual` is that of the logit, (u_t - reaction - L u) / (du / dlogit q) in
+    1/day, times sqrt(u / K).
 
     The network sees place, initial logit, how easily cells move there, and how long they travel to it from the tumour;
     it is only ever asked at voxels' centres.
@@ -131,17 +132,16 @@ class NetworkDensity(eqx.Module):
     def residual(self, network: Network, frozen: Network, equation: Equation, point: Points) -> Float[Array, ""]:
         """Of the equation at one point; `frozen` gives the density by which it counts, which is not to be trained."""
         neighbours, exchange = equation.operator.stencil(point.voxel)
-        voxels = jnp.concatenate([point.voxel[None], neighbours])
-        logit, rate = jax.jvp(
-            lambda day: self.logit(network, equation, voxels, day), (point.day,), (jnp.ones_like(point.day),)
-        )
-        share = jax.nn.sigmoid(logit)
-        here = share[:1] * (1 - share[:1])
-        u = self.flow(equation, share, point.day)
-        _, slope = jax.jvp(lambda share: self.flow(equation, share, point.day), (share[:1],), (here,))
-        moved = jnp.sum(exchange * (u[1:] - u[0]))
-        seen = self.density(frozen, equation, point.voxel[None], point.day)[0] / equation.model.carrying_capacity
-        return (rate[0] - moved / slope[0]) * jax.lax.stop_gradient(seen + SMALLEST) ** DENSITY_POWER
+        one, model = jnp.ones_like(point.day), equation.model
+        here, rate = jax.jvp(lambda day: self.density(network, equation, point.voxel[None], day), (point.day,), (one,))
+        around = self.density(network, equation, neighbours, point.day)
+        change = model.reaction(here, equation.tumor.regimen.kill_rate(point.day)) + jnp.sum(exchange * (around - here))
+        # What the density gains by one of the logit.
+        share = jax.nn.sigmoid(self.logit(network, equation, point.voxel[None], point.day))
+        _, gain = jax.jvp(lambda share: self.flow(equation, share, point.day), (share,), (share * (1 - share),))
+        seen = self.density(frozen, equation, point.voxel[None], point.day) / model.carrying_capacity
+        weight = (jax.lax.stop_gradient(seen) + SMALLEST) ** DENSITY_POWER
+        return ((rate - change) / gain * weight)[0]
 
     def points(self, key, count: int) -> Points:
         """Spread evenly over the tissue and the time, the golden ratio apart (Schroeder 1991), from a random start."""

@@ -99,7 +99,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
 
     steps: int = 240
     warmup: int = 20
-    width: int = 20
+    width: int = 16
     blocks: int = 1
     frequency: float = 1.0
     batch: int = 3000

@@ -67,10 +67,10 @@ class DiffusionOperator(eqx.Module):
         """div(D grad u) in units of u per day, for `u` on the grid or in flat order."""
         return self.scale * flux_divergence(self.faces, u.reshape(-1), self.strides, self.execution).reshape(u.shape)
 
-    def stencil(self, voxels: Int[Array, " some"]) -> tuple[Int[Array, "some faces"], Float[Array, "some faces"]]:
+    def stencil(self, voxels: Int[Array, "*some"]) -> tuple[Int[Array, "*some faces"], Float[Array, "*some faces"]]:
         """The neighbours of some voxels (flat order), and what each exchanges with the voxel, 1/day.
 
-        sum_k exchange[i, k] (u[neighbour[i, k]] - u[i]) is the operator at voxel i. Behind a wall, where nothing is
+        sum_k exchange[i, k] (u[neighbours[i, k]] - u[i]) is the operator at voxel i. Behind a wall, where nothing is
         exchanged, any voxel may stand for the neighbour. Of an operator of the default execution.
         """
         lead = max(self.strides)
