@@ -144,14 +144,19 @@ def _write(run: Run, cohort: Sequence[Found], config: DictConfig, wall: float | 
         {one.name: (one.results or {})["metrics"] for one in good},
         title=config.title,
         synthetic=bool(good) and all((one.results or {})["synthetic"] for one in good),
-        effort={
-            "processor seconds of a patient, median": float(np.median([e["processor_seconds"] for e in effort] or [0])),
-            "programs compiled or read from the disk, in all": sum(e["programs"] for e in effort),
-            "patients with programs of their own": sum(e["programs"] > 0 for e in effort),
-            "processor seconds in all": sum(e["processor_seconds"] for e in effort),
-            "seconds in all": wall,
-        },
+        effort=_in_all(effort) | {"seconds in all": wall},
         provenance=origin_of_run(shown, config.seed),
     )
     write_report(report, run.folder / "report.html")
     return summary
+
+
+def _in_all(effort: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What the patients took together, for the report."""
+    processor, programs = ([one[key] for one in effort] for key in ("processor_seconds", "programs"))
+    return {
+        "processor seconds of a patient, median": float(np.median(processor)) if effort else None,
+        "programs compiled or read from the disk, in all": sum(programs),
+        "patients with programs of their own": sum(count > 0 for count in programs),
+        "processor seconds in all": sum(processor),
+    }
