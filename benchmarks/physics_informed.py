@@ -105,6 +105,10 @@ def _halved(u: np.ndarray) -> np.ndarray:
     return u
 
 
+def _relative(found, truth) -> float:
+    return float(np.linalg.norm(np.asarray(found) - truth) / np.linalg.norm(truth))
+
+
 def forward_row(what: str, problem: Problem, **settings) -> Row:
     inverse = problem.inverse()
     # Longer than all steps: the parameters stay where they are.

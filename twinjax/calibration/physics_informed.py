@@ -7,18 +7,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
-from twinjax.calibration.damped_step import damped_solutions, linearised, next_damping
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.network_density import NetworkDensity
+from twinjax.calibration.network_training import System, Training, begun, step
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
-from twinjax.network import Network, pirate_net
+from twinjax.network import pirate_net
 
 log = logging.getLogger("twinjax")
 
@@ -28,53 +27,26 @@ BLOCK = 10
 PATIENCE = 30
 # A loss that falls by less than this, over `PATIENCE` steps, has come to its end.
 STILL_FALLING = 0.8
-# The parameters move in every so many steps of the weights.
-PARAMETERS_EVERY = 3
-FIRST_DAMPING, FIRST_RADIUS, LONGEST_STEP = 1e-2, 0.25, 1.0
-# A move of the parameters may raise the equation's mean square residual by this factor.
-LARGEST_RISE = 4.0
 # Relative L2 error of the network's density against the solver's above which the verdict is in doubt.
 LARGEST_ERROR = 1e-2
 # A mode this near, in posterior deviations, will do.
 NEAR_ENOUGH = 0.2
 
 
-class Training(NamedTuple):
-    """How far it has come.
-
-    **Fields:** `weights` of the network; `z`; `damping` of the weights' steps and `radius` of the parameters' (prior
-    deviations); `hessian` of Gauss and Newton in z and `distance` to the mode (posterior deviations), both of the last
-    move; `loss`, the mean square residual of the equation; `count` of steps.
-    """
-
-    weights: Float[Array, " weights"]
-    z: Float[Array, " parameters"]
-    damping: Float[Array, ""]
-    radius: Float[Array, ""]
-    hessian: Float[Array, "parameters parameters"]
-    distance: Float[Array, ""]
-    loss: Float[Array, ""]
-    count: Int[Array, ""]
-
-
 class Trained(NamedTuple):
-    """**Fields:** `problem` with its final noise levels; `density` with `network`, whose weights `state` has; `seconds`
-    of all sessions.
-    """
+    """**Fields:** `system`, whose problem has the final noise levels; `state`; `seconds` of all sessions."""
 
-    problem: InverseProblem
-    density: NetworkDensity
-    network: Network
+    system: System
     state: Training
     seconds: float
 
     def states(self) -> Float[Array, "days *grid"]:
         """The network's density on the days of the data."""
-        return _states(self.problem, self.density, self.network, self.state)
+        return _states(self.system, self.state)
 
     def error_against_solver(self) -> float:
         """Relative L2 error of `states` against the solver's with the same parameters; infinite where that fails."""
-        solved = self.problem.simulate(self.state.z)
+        solved = self.system.problem.simulate(self.state.z)
         error = float(jnp.linalg.norm(self.states() - solved.states) / jnp.linalg.norm(solved.states))
         return error if bool(solved.success) else float("inf")
 
@@ -122,20 +94,22 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         return self._posterior(trained, jax.random.fold_in(key, 1))
 
     def train(self, problem: InverseProblem, *, key) -> "Trained":
-        """The network and the parameters; raises `InputError` for a problem that `NetworkDensity` does not describe."""
+        """The network and the parameters; `InputError` for a problem that `NetworkDensity` does not describe."""
         of_network, of_training = jax.random.split(key)
         density = NetworkDensity(problem)
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         seed = int(jax.random.randint(of_network, (), 0, 2**31 - 1))
         network = pirate_net(density.inputs, width=self.width, blocks=self.blocks, frequency=self.frequency, seed=seed)
-        state, seconds = _begun(network, problem.dimension), 0.0
+        state, seconds = begun(network, problem.dimension), 0.0
+        system = System(problem, density, network)
         for stage in ("PINN", "PINN with noise levels")[: 1 + self.estimate_noise]:
             if stage != "PINN":
-                problem = problem.with_noise_from_residuals(state.z, _expected(problem, density, network, state))
+                problem = problem.with_noise_from_residuals(state.z, _seen(system, state))
+                system = eqx.tree_at(lambda s: s.problem, system, problem)
             found = iterate(
-                _step,
+                step,
                 _kept,
-                (problem, density, network, of_training, jnp.asarray(self.warmup), self.batch),
+                (system, of_training, jnp.asarray(self.warmup), self.batch),
                 state,
                 count=self.steps,
                 block=BLOCK,
@@ -146,7 +120,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
                 told=_told,
             )
             state, seconds = jax.tree.map(jnp.asarray, found.state), seconds + found.seconds
-        return Trained(problem, density, network, state, seconds)
+        return Trained(system, state, seconds)
 
     def _enough(self, kept, done: int) -> bool:
         """Whether neither the loss nor the parameters move any longer."""
@@ -157,7 +131,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         return bool(now > STILL_FALLING * before and np.abs(z[-PATIENCE:] - z[-1]).max() < self.tolerance)
 
     def _posterior(self, trained: "Trained", key) -> Posterior:
-        problem, state = trained.problem, trained.state
+        problem, state = trained.system.problem, trained.state
         z, error = np.asarray(state.z, float), trained.error_against_solver()
         log.info("  network: residual %.2g 1/day, %.2g from the solver", float(jnp.sqrt(state.loss)), error)
         doubts = []
@@ -188,20 +162,6 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         )
 
 
-def _begun(network: Network, parameters: int) -> Training:
-    weights = ravel_pytree(network)[0]
-    return Training(
-        weights,
-        jnp.zeros(parameters),
-        jnp.asarray(FIRST_DAMPING),
-        jnp.asarray(FIRST_RADIUS),
-        jnp.eye(parameters),
-        jnp.asarray(jnp.inf),
-        jnp.asarray(jnp.inf),
-        jnp.asarray(0),
-    )
-
-
 def _kept(state: Training) -> tuple[Array, Array]:
     return state.loss, state.z
 
@@ -211,73 +171,11 @@ def _told(kept) -> dict[str, str]:
     return {"residual": f"{np.sqrt(losses[-1]):.1e}", "z": np.array2string(z[-1], precision=2)}
 
 
-def _step(arguments, state: Training) -> Training:
-    """One step of the weights, and in every third one of the parameters after it."""
-    problem, density, network, key, warmup, batch = arguments
-    unravel = ravel_pytree(network)[1]
-    points = density.points(jax.random.fold_in(key, state.count), batch)
-
-    def residual(weights, point, z, frozen):
-        equation = density.equation(problem.tumor_at(z))
-        return density.residual(unravel(weights), unravel(frozen), equation, point)
-
-    def residuals(weights, z, frozen):
-        return jax.vmap(residual, (None, 0, None, None))(weights, points, z, frozen)
-
-    def mean_square(weights, z, frozen):
-        return jnp.mean(residuals(weights, z, frozen) ** 2)
-
-    value, jacobian = linearised(lambda w, point: residual(w, point, state.z, state.weights), state.weights, points)
-    along = jax.vmap(
-        lambda e: jax.jvp(lambda z: residuals(state.weights, z, state.weights), (state.z,), (e,))[1], out_axes=1
-    )(jnp.eye(state.z.size))
-    solved = damped_solutions(jacobian, state.damping, jnp.concatenate([value[:, None], along], axis=1))
-    change, sensitivity = solved[:, 0], solved[:, 1:]
-    before, after = jnp.mean(value**2), mean_square(state.weights + change, state.z, state.weights)
-    foreseen = jnp.mean((value + jacobian @ change) ** 2)
-    accepted, damping = next_damping(state.damping, before, foreseen, after)
-    state = state._replace(
-        weights=jnp.where(accepted, state.weights + change, state.weights),
-        damping=damping,
-        loss=jnp.where(accepted, after, before),
-        count=state.count + 1,
-    )
-
-    def moved(state: Training) -> Training:
-        def data(weights, z):
-            tumor = problem.tumor_at(z)
-            states = density.states(unravel(weights), density.equation(tumor), problem.times)
-            return problem.residuals_of(z, problem.seen(tumor, states))
-
-        def total(direction, unit):
-            return jax.jvp(data, (state.weights, state.z), (direction, unit))
-
-        misfit, slope = jax.vmap(total, out_axes=(None, 0))(sensitivity.T, jnp.eye(state.z.size))
-        hessian, gradient = slope @ slope.T, slope @ misfit
-        step = -jnp.linalg.solve(hessian, gradient)
-        distance = jnp.sqrt(-step @ gradient)
-        step *= jnp.minimum(1.0, state.radius / jnp.max(jnp.abs(step)))
-        weights, z = state.weights + sensitivity @ step, state.z + step
-        risen = mean_square(weights, z, state.weights)
-        allowed = risen < LARGEST_RISE * state.loss
-        return state._replace(
-            weights=jnp.where(allowed, weights, state.weights),
-            z=jnp.where(allowed, z, state.z),
-            radius=jnp.where(allowed, jnp.minimum(1.5 * state.radius, LONGEST_STEP), 0.5 * state.radius),
-            hessian=jnp.where(jnp.isfinite(hessian).all(), hessian, state.hessian),
-            distance=distance,
-        )
-
-    due = (state.count > warmup) & (state.count % PARAMETERS_EVERY == 0)
-    return jax.lax.cond(due, moved, lambda state: state, state)
+@eqx.filter_jit
+def _states(system: System, state: Training) -> Array:
+    return system.states(state.weights, state.z)
 
 
 @eqx.filter_jit
-def _states(problem: InverseProblem, density: NetworkDensity, network: Network, state: Training) -> Array:
-    trained = ravel_pytree(network)[1](state.weights)
-    return density.states(trained, density.equation(problem.tumor_at(state.z)), problem.times)
-
-
-@eqx.filter_jit
-def _expected(problem: InverseProblem, density: NetworkDensity, network: Network, state: Training) -> list[Array]:
-    return problem.seen(problem.tumor_at(state.z), _states(problem, density, network, state))
+def _seen(system: System, state: Training) -> list[Array]:
+    return system.problem.seen(system.problem.tumor_at(state.z), system.states(state.weights, state.z))
