@@ -72,6 +72,11 @@ def run(config: DictConfig) -> dict:
     # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
     settings = settings_of(config)
     model = model_of(config, Domain(np.ones((8, 8, 8)), (2.0, 2.0, 2.0)))
+    single = isinstance(model, UntimedFisherKPP)
+    chosen = config.get("recommendation")
+    question = None if chosen is None else instantiate(chosen, where="recommendation")
+    if single and question is not None:
+        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
     parts = {name: instantiate(config[name], where=name) for name in ("prior", "calibrator", "solver")}
     described = instantiate(config.patient, where="patient")
     scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
@@ -79,11 +84,6 @@ def run(config: DictConfig) -> dict:
     days = described.visit_days if virtual or raw else described.days.tolist()
     if days is not None:
         settings.check(days, model, parts["prior"])
-    single = isinstance(model, UntimedFisherKPP)
-    chosen = config.get("recommendation")
-    question = None if chosen is None else instantiate(chosen, where="recommendation")
-    if single and question is not None:
-        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
     without_scans = isinstance(described, ClinicalCourse | VirtualCourse)
     if without_scans and not isinstance(model, AbstractLumpedModel):
         raise InputError(
