@@ -116,6 +116,7 @@ def refused(tmp_path, monkeypatch, capsys):
         ("decision.options=none", ("decision.options", "two")),
         ("decision.draws=1", ("decision.draws", "1")),
         ("decision.horizon_days=0", ("decision.horizon_days",)),
+        ("recommendation=prayer", ("recommendation/prayer", "reirradiation")),
         ("seed=lucky", ("seed", "lucky")),
         ("seed=-1", ("seed", "-1")),
         ("model.resolution_mm=0", ("resolution_mm", "0")),
@@ -155,6 +156,10 @@ def test_patients_with_one_scan_bring_settings_that_fit(name):
     model = UntimedFisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
     settings.check([0.0], model, load_named("prior", "glioblastoma_single_scan"))
     assert (settings.margin_mm, settings.max_step, settings.until_day, list(settings.options)) == (32, 0.025, None, [])
+
+
+def test_a_plan_needs_several_visits(refused):
+    assert "a recommendation needs several visits" in refused("+job=single_scan", "recommendation=reirradiation")
 
 
 @pytest.mark.parametrize("group", ["model", "prior", "calibrator", "solver", "patient", "imaging"])

@@ -1,19 +1,14 @@
 """The stage that seeks a plan: its files, and what it hands to results and report."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+import volume
 
 from twinjax.job import JobSettings, Run
 from twinjax.job.options import recommend_plan, recommendation_results
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import Adjustable, PlanQuestion
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "twin"))
-
-import volume
 
 SETTINGS = JobSettings(decision_horizon_days=20.0, decision_draws=10)
 

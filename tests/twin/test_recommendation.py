@@ -3,13 +3,17 @@
 import csv
 
 import bar
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import volume
 
+from twinjax.core.config import choices, load_named
 from twinjax.core.errors import InputError
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 from twinjax.twin import Adjustable, PlanQuestion
+from twinjax.twin.adjustable import PlanVariables
+from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.recommendation import FrontPoint
 
 NORMAL = 3.0
@@ -199,6 +203,15 @@ def test_limits_are_not_plain_numbers():
 def test_limits_are_positive_numbers(values, message):
     with pytest.raises(InputError, match=message):
         Adjustable(**values)
+
+
+@pytest.mark.parametrize("name", choices("recommendation"))
+def test_every_question_of_the_configuration_fits_its_standard(name):
+    question = load_named("recommendation", name)
+    variables = PlanVariables(question.regimen, question.adjust, first=0, decision_day=0.0)
+    used = np.asarray(DoseLimits(variables).used(jnp.asarray(variables.standard())))
+    # Doses of a week that are one are their mean, whose BED is no larger than theirs.
+    assert ((used > 0.9) & (used <= 1 + 1e-6)).all()
 
 
 def test_a_standard_may_be_named_and_an_outcome_must_be_predicted():

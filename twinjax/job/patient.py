@@ -37,17 +37,17 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     """
     # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
     settings, model, parts = checked_parts(config)
+    single = isinstance(model, UntimedFisherKPP)
+    chosen = config.get("recommendation")
+    question = None if chosen is None else instantiate(chosen, where="recommendation")
+    if single and question is not None:
+        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
     described = instantiate(config.patient, where="patient")
     scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
     virtual = hasattr(described, "visit_days") and not raw
     days = described.visit_days if virtual or raw else described.days.tolist()
     if days is not None:
         settings.check(days, model, parts["prior"])
-    single = isinstance(model, UntimedFisherKPP)
-    chosen = config.get("recommendation")
-    question = None if chosen is None else instantiate(chosen, where="recommendation")
-    if single and question is not None:
-        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
     without_scans = isinstance(described, ClinicalCourse | VirtualCourse)
     if without_scans and not isinstance(model, AbstractLumpedModel):
         raise InputError(

@@ -13,7 +13,7 @@ from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.treatment.regimen import require_regimen
-from twinjax.twin.adjustable import Adjustable, dose_unit
+from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.control import control_named, tail_weights
 from twinjax.twin.dose_limits import DoseLimits
@@ -33,6 +33,8 @@ class PlanQuestion:
     treatment to how far it may change; `control`, `"final_size"` or `"time_to_progression"`; `tail`, the worst share of
     draws whose mean is minimised (1: all, the mean; less: the conditional value at risk); `burdens`, the shares of the
     limits at which the front of control against burden is drawn; `starts` and `max_iterations` of each search.
+
+    Raises `InputError` for values that are none of these, or for what `adjust` asks that the standard does not have.
     """
 
     standard: str | Regimen
@@ -58,6 +60,8 @@ class PlanQuestion:
         wrong = [name for name, limits in self.adjust.items() if not isinstance(limits, Adjustable)]
         if wrong:
             raise InputError(f"adjust: {', '.join(wrong)} must be an Adjustable")
+        # What the plan itself can tell is refused before anything is solved.
+        PlanVariables(self.regimen, self.adjust, first=0, decision_day=0.0)
 
 
 @dataclass(frozen=True, eq=False)
