@@ -244,7 +244,7 @@ def test_an_unknown_prior_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimization": "pinn"}, "'pinn' is not available; choose one of bayesian, gradient"),
+        ({"optimization": "annealing"}, "'annealing' is not available; choose one of bayesian, gradient, pinn"),
         ({"model_type": "cellular_automaton"}, "'cellular_automaton' is unknown; choose one of reaction_diffusion"),
     ],
     ids=str,

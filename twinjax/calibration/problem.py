@@ -214,10 +214,9 @@ class InverseProblem(eqx.Module):
         among the parameters one residual more keeps that so: it stands for the log likelihood's normalisation. A
         failed solve gives NaN, which optimisers take as a step to refuse.
         """
-        expected, success = self.predictions(z, adjoint=adjoint)
-        return jnp.where(success, self.residuals_of(z, expected), jnp.nan)
+        return self.residuals_of(z, *self.predictions(z, adjoint=adjoint))
 
-    def residuals_of(self, z, expected: Sequence[Array]) -> Float[Array, " residuals"]:
+    def residuals_of(self, z, expected: Sequence[Array], success=True) -> Float[Array, " residuals"]:
         """`residuals` where the data are expected to be `expected` (`predictions`)."""
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
@@ -228,7 +227,7 @@ class InverseProblem(eqx.Module):
                 # The size of the data keeps it positive, down to a third of the stated level.
                 excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
                 parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
-        return jnp.concatenate([*parts, z])
+        return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
 
     @property
     def least_cost(self) -> Float[Array, ""]:
