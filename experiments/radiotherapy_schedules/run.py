@@ -120,8 +120,8 @@ def rows_of(number: int) -> list[dict]:
 
 def table(rows: list[dict]) -> None:
     print(
-        "| limit | patients | progressed by the horizon | days gained, median | 90 % of patients | half a day or more later in | "
-        "remaining dose or BED at equal control |"
+        "| limit | patients | progressed by the horizon | days gained, median | 90 % of patients | "
+        "half a day or more later in | remaining dose or BED at equal control |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for limit in LIMITS:
