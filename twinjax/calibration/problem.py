@@ -216,7 +216,7 @@ class InverseProblem(eqx.Module):
         """
         return self.residuals_of(z, *self.predictions(z, adjoint=adjoint))
 
-    def residuals_of(self, z, expected: Sequence[Array], success=True) -> Float[Array, " residuals"]:
+    def residuals_of(self, z, expected: Sequence[Array], success: ArrayLike = True) -> Float[Array, " residuals"]:
         """`residuals` where the data are expected to be `expected` (`predictions`)."""
         observation, parts = self.tumor_at(z).observation, []
         for datum, e in zip(self.data, expected, strict=True):
