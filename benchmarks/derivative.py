@@ -30,7 +30,7 @@ def rows() -> list[Row]:
 
     def of_field(domain, field):
         model = case.model(domain, case.PARAMETERS)
-        return misfit(eqx.tree_at(lambda m: m.domain.white_matter, model, field), case.PARAMETERS, None)
+        return misfit(eqx.tree_at(lambda m: m.domain.maps["white_matter"], model, field), case.PARAMETERS, None)
 
     forward = eqx.filter_jit(of_parameters)
     jacobian = eqx.filter_jit(

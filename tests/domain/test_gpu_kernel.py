@@ -1,4 +1,4 @@
-"""The Pallas kernel, interpreted, against what XLA makes of the same stage; no GPU is needed, and none is tested."""
+"""The Pallas kernel, interpreted where there is no GPU, against what XLA makes of the same stage."""
 
 import jax
 import jax.numpy as jnp

@@ -19,6 +19,7 @@ class Pendulums(AbstractEqualSteps):
     rate: Array
     table: Array
     most: int = eqx.field(static=True, default=20_000)
+    together: int = eqx.field(static=True, default=1)
 
     def begin(self, state):
         position, speed = state

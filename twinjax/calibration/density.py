@@ -10,6 +10,7 @@ from scipy import stats
 
 from twinjax.calibration.problem import InverseProblem
 from twinjax.model import AbstractSpatialModel
+from twinjax.simulation import side_by_side
 
 # Up to so many parameters a gradient in forward mode is the quicker. On a grid, whose solver has an adjoint of its own,
 # both modes cost about the same at four (docs/which-solver.md); without space the six unknowns of
@@ -17,9 +18,6 @@ from twinjax.model import AbstractSpatialModel
 MOST_FORWARD_ON_A_GRID, MOST_FORWARD_WITHOUT_SPACE = 4, 12
 # Points that one call solves.
 CHUNK = 20
-# Larger grids are solved one after the other: one solve fills the bandwidth of the memory by itself
-# (docs/which-solver.md, 32 samples: 20 x 20 x 20 voxels gain from company, 40 x 40 x 40 lose).
-LARGEST_SIDE_BY_SIDE = 16_000
 
 
 def differentiable_log_density(problem: InverseProblem, z: Float[Array, " parameters"]) -> Float[Array, ""]:
@@ -64,12 +62,6 @@ def datum_log_likelihoods(
     return np.where(np.isfinite(likelihoods), likelihoods, -np.inf)
 
 
-def side_by_side(problem: InverseProblem) -> bool:
-    """Whether many points are solved faster together than one after the other."""
-    model = problem.tumor.model
-    return not isinstance(model, AbstractSpatialModel) or model.domain.mask.size <= LARGEST_SIDE_BY_SIDE
-
-
 @eqx.filter_jit
 def _chunk(problem: InverseProblem, z):
-    return jax.lax.map(problem.log_likelihoods, z, batch_size=CHUNK if side_by_side(problem) else None)
+    return jax.lax.map(problem.log_likelihoods, z, batch_size=CHUNK if side_by_side(problem.tumor.model) else None)

@@ -11,12 +11,13 @@ from numpyro.infer.hmc import hmc
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
-from twinjax.calibration.density import differentiable_log_density, side_by_side
+from twinjax.calibration.density import differentiable_log_density
 from twinjax.calibration.diagnostics import energy_information
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
+from twinjax.simulation import side_by_side
 
 log = logging.getLogger("twinjax")
 
@@ -124,7 +125,7 @@ class NoUTurnSampler(AbstractCalibrator):
     def _chain_method(self, problem) -> str:
         if self.chain_method != "auto":
             return self.chain_method
-        if side_by_side(problem):
+        if side_by_side(problem.tumor.model):
             return "vectorized"
         return "parallel" if jax.local_device_count() >= self.chains else "sequential"
 
@@ -150,7 +151,7 @@ def _sampler(warmup: int, target_accept: float, max_tree_depth: int, chain_metho
 
         return jax.vmap(one)(xi, keys) if chain_method == "vectorized" else jax.lax.map(lambda x: one(*x), (xi, keys))
 
-    def side_by_side(arguments, states):
+    def together(arguments, states):
         return jax.vmap(lambda state: following(state, arguments))(states)
 
     def one_by_one(arguments, states):
@@ -168,7 +169,7 @@ def _sampler(warmup: int, target_accept: float, max_tree_depth: int, chain_metho
             check_vma=False,
         )(arrays, states)
 
-    steps = {"vectorized": side_by_side, "sequential": one_by_one, "parallel": a_device_each}
+    steps = {"vectorized": together, "sequential": one_by_one, "parallel": a_device_each}
     return start, steps[chain_method]
 
 

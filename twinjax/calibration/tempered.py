@@ -11,13 +11,14 @@ from scipy.special import logsumexp
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
-from twinjax.calibration.density import CHUNK, side_by_side
+from twinjax.calibration.density import CHUNK
 from twinjax.calibration.diagnostics import convergence
 from twinjax.calibration.evidence import log_mean_weight
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError, MissingDependencyError
+from twinjax.simulation import side_by_side
 
 log = logging.getLogger("twinjax")
 
@@ -65,7 +66,9 @@ class TemperedMonteCarlo(AbstractCalibrator):
 
     def fit(self, problem, *, key):
         key_mode, key_runs, key_draw = jax.random.split(key, 3)
-        start, step = _sampler(self.particles, self.moves, self.target_ess, CHUNK if side_by_side(problem) else 1)
+        start, step = _sampler(
+            self.particles, self.moves, self.target_ess, CHUNK if side_by_side(problem.tumor.model) else 1
+        )
         checkpoint, mode, seconds = Checkpoint(self.checkpoint, problem, self, key), None, 0.0
         if self.mode is not None:
             problem, mode, seconds = self.mode.kept_mode(problem, key=key_mode, checkpoint=checkpoint)

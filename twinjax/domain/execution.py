@@ -12,6 +12,8 @@ from twinjax.core.errors import InputError
 KERNELS = ("auto", "xla", "pallas")
 # The name of the mesh's only axis.
 SLAB = "slab"
+# Steps of a solve in one pass of the loop on a GPU (`twinjax.solver.step_groups`).
+STEPS_TOGETHER_ON_GPU = 8
 
 
 class Execution(NamedTuple):
@@ -41,6 +43,11 @@ class Execution(NamedTuple):
                 f"a CPU set XLA_FLAGS=--xla_force_host_platform_device_count={devices}"
             )
         return cls(kernel, Mesh(np.asarray(found[:devices]), (SLAB,)))
+
+    @property
+    def steps_together(self) -> int:
+        """Steps of a solve in one pass of the loop."""
+        return STEPS_TOGETHER_ON_GPU if jax.default_backend() == "gpu" else 1
 
     @property
     def slabs(self) -> int:

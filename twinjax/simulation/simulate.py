@@ -96,8 +96,7 @@ def simulate(
         stepsize_controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
     execution = execution_of(solver, model)
     state0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), state0)
-    # As arrays, or every other start and step would be compiled anew.
-    times, first, longest = (jnp.asarray(number, float) for number in (times, start, max_step))
+    times, first, longest = map(_as_array, (times, start, max_step))
     return _simulate(
         model,
         regimen,
@@ -112,6 +111,11 @@ def simulate(
         active_box,
         execution,
     )
+
+
+def _as_array(number):
+    """Or every other number would be compiled anew. NumPy's, which no device has to make first, where it is known."""
+    return jnp.asarray(number, float) if isinstance(number, Array) else np.asarray(number, float)
 
 
 @eqx.filter_jit

@@ -50,6 +50,7 @@ def solve_stretch(
             duration=step,
             stages=solver.stages,
             most=max_steps,
+            together=execution.steps_together,
         )
         return steps.solve(state, adjoint)
 

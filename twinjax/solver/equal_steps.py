@@ -16,6 +16,8 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Int, PyTree
 
+from twinjax.solver.step_groups import in_groups
+
 # States stored at a time in reverse mode. 12 reverse 13 steps with each solved again once, 91 with at most two, 455
 # with three.
 STORED = 12
@@ -25,10 +27,14 @@ _CAPACITY = np.array([[min(math.comb(c + r, r), 2**30) for r in range(_SWEEPS)] 
 
 
 class AbstractEqualSteps(eqx.Module):
-    """`count` steps of a solve (`most` at most); all that the solve depends on are leaves of this."""
+    """`count` steps of a solve (`most` at most); all that the solve depends on are leaves of this.
+
+    `together` of them make one pass of the loop (`twinjax.solver.step_groups`); the reverse sweep takes them singly.
+    """
 
     count: eqx.AbstractVar[Int[Array, ""]]
     most: eqx.AbstractVar[int]
+    together: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def begin(self, state: PyTree) -> PyTree:
@@ -50,7 +56,9 @@ class AbstractEqualSteps(eqx.Module):
 
 
 class _ByNumber(diffrax.AbstractSolver):
-    """Takes the steps of an `AbstractEqualSteps`, the `args` of the solve, whose time is the number of the step."""
+    """Takes the steps of an `AbstractEqualSteps`, the `args` of the solve, whose time is the number of the group."""
+
+    together: int = eqx.field(static=True)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
@@ -62,20 +70,26 @@ class _ByNumber(diffrax.AbstractSolver):
         return None
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        y1 = args.step(jnp.round(t0).astype(int), y0)
+        number = jnp.round(t0).astype(int) * self.together
+        y1 = in_groups(args.step, number, args.count, y0, self.together)
         return y1, None, dict(y0=y0, y1=y1), None, diffrax.RESULTS.successful
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
 
 
+def _groups(count, together):
+    return -(-count // together)
+
+
 def _solve(state_and_steps, adjoint=None):
     state, steps = state_and_steps
+    together = steps.together if adjoint is None else 1
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, steps: y),
-        _ByNumber(),
+        _ByNumber(together),
         0.0,
-        steps.count.astype(float),
+        _groups(steps.count, together).astype(float),
         1.0,
         steps.begin(state),
         steps,
@@ -141,8 +155,13 @@ def _after_and_derivatives(moving, still, directions):
         after, linear = jax.linearize(lambda s, m: eqx.combine(m, still)[1].step(number, s), state, moving)
         return after, [linear(of_s, of_m) for of_s, of_m in zip(of_state, directions, strict=True)]
 
+    def group(index, carry):
+        return in_groups(advance, index * together, count, carry, together)
+
+    count, together = still[1].count, still[1].together
     first, linear = jax.linearize(begin, moving)
-    return jax.lax.fori_loop(0, still[1].count, advance, (first, [linear(direction) for direction in directions]))
+    carry = first, [linear(direction) for direction in directions]
+    return jax.lax.fori_loop(0, _groups(count, together), group, carry)
 
 
 @_reverse.def_fwd

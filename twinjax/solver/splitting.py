@@ -94,6 +94,7 @@ class StrangSteps(AbstractEqualSteps):
     duration: Float[Array, ""]
     stages: int = eqx.field(static=True)
     most: int = eqx.field(static=True)
+    together: int = eqx.field(static=True, default=1)
 
     def _time(self, number):
         return jnp.where(number >= self.count, self.stop, self.start + number * self.duration)

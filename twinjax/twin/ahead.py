@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from twinjax.calibration import InverseProblem, Tumor
 from twinjax.core.errors import InputError, SolverError
 from twinjax.model import AbstractSpatialModel
-from twinjax.simulation import Trajectory
+from twinjax.simulation import Trajectory, side_by_side
 from twinjax.treatment import Regimen
 from twinjax.twin.adjustable import PlanVariables
 from twinjax.twin.control import AbstractControl
@@ -81,7 +81,7 @@ class Ahead(eqx.Module):
 
 
 def _at_once(tumor: Tumor) -> int | None:
-    return None if isinstance(tumor.model, AbstractSpatialModel) else CHUNK
+    return CHUNK if side_by_side(tumor.model) else None
 
 
 @eqx.filter_jit
