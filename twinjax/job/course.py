@@ -16,7 +16,7 @@ from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
 from twinjax.report import write_report
 from twinjax.report.course import course_report
-from twinjax.twin import CourseForecast, DigitalTwin, PlanQuestion
+from twinjax.twin import CourseForecast, DigitalTwin, Question
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
@@ -30,7 +30,7 @@ def run_course(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
-    question: PlanQuestion | None = None,
+    question: Question | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",

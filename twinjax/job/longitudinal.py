@@ -18,7 +18,7 @@ from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, Forecast, PlanQuestion, brain_displacement, complete_response
+from twinjax.twin import DigitalTwin, Forecast, Question, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
@@ -33,7 +33,7 @@ def run_longitudinal(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
-    question: PlanQuestion | None = None,
+    question: Question | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",

@@ -7,9 +7,9 @@ from typing import Any
 from twinjax.core.config import load_named
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
-from twinjax.report.recommendation import verdict
+from twinjax.report.recommended import recommended
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, DigitalTwin, PlanQuestion, Recommendation, compare
+from twinjax.twin import Comparison, DigitalTwin, Question, Recommendation, SwitchingRecommendation, compare
 
 log = logging.getLogger("twinjax")
 
@@ -48,11 +48,11 @@ def compare_options(
 
 
 def recommend_plan(
-    run: Run, twin: DigitalTwin, question: PlanQuestion | None, settings: JobSettings, *, given: Regimen, day: float
-) -> Recommendation | None:
+    run: Run, twin: DigitalTwin, question: Question | None, settings: JobSettings, *, given: Regimen, day: float
+) -> Recommendation | SwitchingRecommendation | None:
     """The best plan from `day` on of a patient who was `given` treatment before; None where none is asked for.
 
-    Files: `recommendation.csv` (the doses) and `front.csv` (control against burden).
+    Files: `recommendation.csv` (the doses, or PSA and treatment by review) and `front.csv` (control against burden).
     """
     if question is None:
         return None
@@ -66,12 +66,13 @@ def recommend_plan(
         )
         run.write_csv("recommendation.csv", made.rows())
         run.write_csv("front.csv", made.front_rows())
-        log.info("  %s", verdict(made))
+        log.info("  %s", recommended(made).verdict)
     return made
 
 
-def recommendation_results(made: Recommendation | None) -> dict[str, Any]:
+def recommendation_results(made: Recommendation | SwitchingRecommendation | None) -> dict[str, Any]:
     """What `results.json` holds of a recommendation."""
     if made is None:
         return {"recommendation": None}
-    return {"recommendation": made.evidence() | {"limits": made.limits, "front": made.front_rows()}}
+    limits = {"limits": made.limits} if isinstance(made, Recommendation) else {}
+    return {"recommendation": made.evidence() | limits | {"front": made.front_rows()}}

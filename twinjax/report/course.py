@@ -9,13 +9,13 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
-from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
+from twinjax.report.recommended import recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import best_option, calibration_section, options_section, timing_section
 from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, CourseForecast, Recommendation
+from twinjax.twin import Comparison, CourseForecast, Recommendation, SwitchingRecommendation
 from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
@@ -35,7 +35,7 @@ def course_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     comparison: Comparison | None,
-    recommendation: Recommendation | None = None,
+    recommendation: Recommendation | SwitchingRecommendation | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     provenance: Mapping[str, Any],
@@ -66,9 +66,10 @@ def course_report(
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     if recommendation is not None:
-        sections.append(recommendation_section(recommendation))
-        summary.append(f"{verdict(recommendation)} {CAVEAT}")
-        key_figures.append(recommendation_key_figure(recommendation))
+        told = recommended(recommendation)
+        sections.append(told.section)
+        summary.append(f"{told.verdict} {CAVEAT}")
+        key_figures.append(told.key_figure)
     sections.append(timing_section(seconds))
     return PatientReport(
         title=title,

@@ -14,7 +14,7 @@ from twinjax.report.anatomy import density_maps, displacement_maps, scan_overvie
 from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
-from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
+from twinjax.report.recommended import recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
     background_image,
@@ -33,7 +33,14 @@ from twinjax.report.table import (
     visits_table,
 )
 from twinjax.treatment import Regimen
-from twinjax.twin import BrainDisplacement, Comparison, CompleteResponse, Forecast, Recommendation
+from twinjax.twin import (
+    BrainDisplacement,
+    Comparison,
+    CompleteResponse,
+    Forecast,
+    Recommendation,
+    SwitchingRecommendation,
+)
 from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
 from twinjax.twin.recommendation import CAVEAT
 
@@ -56,7 +63,7 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
     comparison: Comparison | None,
-    recommendation: Recommendation | None = None,
+    recommendation: Recommendation | SwitchingRecommendation | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     response: Mapping[str, CompleteResponse] | None = None,
@@ -102,9 +109,10 @@ def longitudinal_report(
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     if recommendation is not None:
-        sections.append(recommendation_section(recommendation))
-        summary.append(f"{verdict(recommendation)} {CAVEAT}")
-        key_figures.append(recommendation_key_figure(recommendation))
+        told = recommended(recommendation)
+        sections.append(told.section)
+        summary.append(f"{told.verdict} {CAVEAT}")
+        key_figures.append(told.key_figure)
     if response is not None:
         sections.append(response_section(response))
     sections.append(timing_section(seconds))

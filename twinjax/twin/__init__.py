@@ -14,5 +14,8 @@ from twinjax.twin.recommendation import PlanQuestion as PlanQuestion
 from twinjax.twin.recommendation import Recommendation as Recommendation
 from twinjax.twin.response import CompleteResponse as CompleteResponse
 from twinjax.twin.response import complete_response as complete_response
+from twinjax.twin.switching import SwitchingQuestion as SwitchingQuestion
+from twinjax.twin.switching import SwitchingRecommendation as SwitchingRecommendation
 from twinjax.twin.twin import Assimilation as Assimilation
 from twinjax.twin.twin import DigitalTwin as DigitalTwin
+from twinjax.twin.twin import Question as Question

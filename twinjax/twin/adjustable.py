@@ -41,11 +41,11 @@ class Adjustable:
     def __post_init__(self):
         for name in ("largest_dose", "normal_alpha_beta_ratio", "total_dose", "together_days"):
             value = getattr(self, name)
-            if not ((value is None and name != "largest_dose") or _is_number(value, above=0)):
+            if not ((value is None and name != "largest_dose") or is_number(value, above=0)):
                 raise InputError(f"adjust: {name} must be a positive number, got {value}")
         for name in ("move_days", "least_interval_days"):
             value = getattr(self, name)
-            if not (value == 0 or _is_number(value, above=0)):
+            if not (value == 0 or is_number(value, above=0)):
                 raise InputError(f"adjust: {name} must be a number of days >= 0, got {value}")
 
 
@@ -198,5 +198,6 @@ def dose_unit(treatment: AbstractTreatment) -> str:
     return sums[0].removeprefix(TOTAL_DOSE) if sums else ""
 
 
-def _is_number(value, *, above: float) -> bool:
+def is_number(value, *, above: float) -> bool:
+    """Whether it is finite and larger than `above`."""
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > above

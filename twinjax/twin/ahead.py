@@ -59,7 +59,7 @@ class Ahead(eqx.Module):
     def courses(self, regimen: Regimen, times: np.ndarray) -> Float[np.ndarray, "draws T"]:
         """The outcome at `times` under all that is given, past and ahead; `SolverError` where a solve fails."""
         found, success = _courses(self, regimen, jnp.asarray(times, float))
-        return np.asarray(_all_solved(found, success))
+        return np.asarray(all_solved(found, success))
 
     def losses(
         self, variables: PlanVariables, control: AbstractControl, x: np.ndarray, times: np.ndarray
@@ -67,17 +67,21 @@ class Ahead(eqx.Module):
         """The loss of each draw under the plan of x, and its gradient in x; `SolverError` where a solve fails."""
         days = jnp.asarray(control.times(times), float)
         losses, gradients, success = _losses(self, variables, control, jnp.asarray(x, float), days)
-        return np.asarray(_all_solved(losses, success)), np.asarray(gradients)
+        return np.asarray(all_solved(losses, success)), np.asarray(gradients)
 
-    def _course(self, z, state, regimen: Regimen, times, adjoint: diffrax.AbstractAdjoint | None = None):
+    def under(self, regimen: Regimen, z: Float[Array, " parameters"]) -> Tumor:
+        """The tumour of one draw under all that is given, past and ahead."""
         tumor = eqx.tree_at(lambda tumor: tumor.regimen, self.tumor, regimen)
-        tumor = tumor.with_parameters(self.problem.forecast_prior, z)
-        trajectory = solved(tumor, self.problem, times, state=state, start=self.day, adjoint=adjoint)
-        return quantities_of(tumor, trajectory)[self.outcome], trajectory.success
+        return tumor.with_parameters(self.problem.forecast_prior, z)
 
-    def _each(self, function):
+    def each(self, function):
         """`function(z, state)` of every draw: some at once without space, one after the other on a grid."""
         return jax.lax.map(lambda draw: function(*draw), (self.z, self.states), batch_size=_at_once(self.tumor))
+
+    def _course(self, z, state, regimen: Regimen, times, adjoint: diffrax.AbstractAdjoint | None = None):
+        tumor = self.under(regimen, z)
+        trajectory = solved(tumor, self.problem, times, state=state, start=self.day, adjoint=adjoint)
+        return quantities_of(tumor, trajectory)[self.outcome], trajectory.success
 
 
 def _at_once(tumor: Tumor) -> int | None:
@@ -96,7 +100,7 @@ def _until(tumor: Tumor, problem: InverseProblem, z, day):
 
 @eqx.filter_jit
 def _courses(ahead: Ahead, regimen: Regimen, times):
-    return ahead._each(lambda z, state: ahead._course(z, state, regimen, times))
+    return ahead.each(lambda z, state: ahead._course(z, state, regimen, times))
 
 
 @eqx.filter_jit
@@ -119,10 +123,11 @@ def _losses(ahead: Ahead, variables: PlanVariables, control: AbstractControl, x,
         value, gradient, success = jax.vmap(along, out_axes=(None, 0, None))(jnp.eye(x.size))
         return value, gradient, success
 
-    return ahead._each(one)
+    return ahead.each(one)
 
 
-def _all_solved(values, success):
+def all_solved(values, success):
+    """`values`, or `SolverError` where a draw could not be solved."""
     if failed := int(np.sum(~np.asarray(success))):
         raise SolverError(
             f"{failed} of {len(success)} draws could not be solved under a plan; the posterior is not usable"

@@ -123,13 +123,13 @@ class Recommendation:
     def log_ratio(self) -> np.ndarray:
         """(draws,) logarithm of the outcome at the horizon under the plan over that under the standard."""
         final = self.final
-        return _without_rounding(np.log(final["recommended"]) - np.log(final["standard"]))
+        return without_rounding(np.log(final["recommended"]) - np.log(final["standard"]))
 
     @property
     def days_gained(self) -> np.ndarray:
         """(draws,) by how much later the outcome progresses under the plan."""
         days = self.days_to_progression
-        return _without_rounding(days["recommended"] - days["standard"])
+        return without_rounding(days["recommended"] - days["standard"])
 
     def evidence(self, level: float = 0.9) -> dict[str, Any]:
         """What is expected of the plan against the standard, draw by draw, and what that rests on."""
@@ -141,9 +141,9 @@ class Recommendation:
             "outcome": self.outcome,
             "draws": len(self.log_ratio),
             "ratio": dict(zip(("lower", "median", "upper"), ratio, strict=True)),
-            "probability_smaller": _share_above_zero(-self.log_ratio),
+            "probability_smaller": share_above_zero(-self.log_ratio),
             "days_gained": dict(zip(("lower", "median", "upper"), gained, strict=True)),
-            "probability_later": _share_above_zero(self.days_gained),
+            "probability_later": share_above_zero(self.days_gained),
             "risk": self.risk,
             "sensitivity": self.sensitivity,
             "burden_at_equal_control": self.burden_at_equal_control,
@@ -225,7 +225,7 @@ def recommend(
             if not plan.converged
         ],
     )
-    return replace(made, sensitivity=_rank_correlations(made.log_ratio, np.asarray(unseen.z), names))
+    return replace(made, sensitivity=rank_correlations(made.log_ratio, np.asarray(unseen.z), names))
 
 
 def _found(question: PlanQuestion, limits: DoseLimits, seen: Ahead, times: np.ndarray) -> list[FoundPlan]:
@@ -262,16 +262,17 @@ def _risk(question: PlanQuestion, times: np.ndarray, course: np.ndarray) -> floa
     return float(tail_weights(losses, question.tail) @ losses)
 
 
-def _without_rounding(difference: np.ndarray) -> np.ndarray:
+def without_rounding(difference: np.ndarray) -> np.ndarray:
+    """`difference`, zero where it is below `SAME`."""
     return np.where(np.abs(difference) < SAME, 0.0, difference)
 
 
-def _share_above_zero(difference: np.ndarray) -> float:
+def share_above_zero(difference: np.ndarray) -> float:
     """A draw without a difference counts by half."""
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def _rank_correlations(ratio: np.ndarray, z: np.ndarray, names: Mapping[str, int]) -> dict[str, float]:
+def rank_correlations(ratio: np.ndarray, z: np.ndarray, names: Mapping[str, int]) -> dict[str, float]:
     """Parameter to its rank correlation with `ratio`, the strongest first; what does not vary is left out.
 
     A parameter is ascending in its z, so that both have the same ranks.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, assimilate
+from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, Tumor, assimilate
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import REGIONS
@@ -24,11 +24,15 @@ from twinjax.twin.assimilation import Expected, change_of, expectations, new_dat
 from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import Forecast, box_for, forecast
+from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
 from twinjax.twin.solution import measured_volume, visibility_threshold
+from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, recommend_switching
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
+
+Question = PlanQuestion | SwitchingQuestion
 
 
 class DigitalTwin:
@@ -108,6 +112,7 @@ class DigitalTwin:
             progress=progress,
         )
 
+    @overload
     def recommend(
         self,
         question: PlanQuestion,
@@ -117,10 +122,33 @@ class DigitalTwin:
         given: Regimen | None = None,
         draws: int = 60,
         outcome: str | None = None,
-    ) -> Recommendation:
+    ) -> Recommendation: ...
+
+    @overload
+    def recommend(
+        self,
+        question: SwitchingQuestion,
+        *,
+        decision_day: float,
+        horizon_days: float,
+        given: Regimen | None = None,
+        draws: int = 60,
+    ) -> SwitchingRecommendation: ...
+
+    def recommend(
+        self,
+        question: Question,
+        *,
+        decision_day: float,
+        horizon_days: float,
+        given: Regimen | None = None,
+        draws: int = 60,
+        outcome: str | None = None,
+    ) -> Recommendation | SwitchingRecommendation:
         """The plan of least risk within the limits of `question`, beside the standard (docs/recommendation.md).
 
-        The search is on `draws` of the posterior, what is told of the plan on as many others; each half of the
+        Of a `SwitchingQuestion` the thresholds of PSA between which androgen deprivation is given, beside continuous
+        treatment and a fixed protocol. The search is on `draws` of the posterior, what is told of the plan on as many others; each half of the
         posterior's at most.
 
         **Arguments:** `decision_day` and `horizon_days`, since baseline; `given`, what the patient had before the
@@ -128,7 +156,7 @@ class DigitalTwin:
         the cells, or without space the size of the model).
 
         Raises `InputError` for a horizon before the decision, a decision before the start of the model, a twin without
-        `uncertainty`, or what `question` asks that its standard plan does not have.
+        `uncertainty`, or what `question` asks that its standard plan, or the model, does not have.
         """
         if not self.draw_uncertainty:
             raise InputError("a recommendation weighs the draws of a posterior: give the twin its uncertainty")
@@ -140,6 +168,11 @@ class DigitalTwin:
         if draws < 10:
             raise InputError(f"a recommendation needs at least 10 draws, for an interval, got {draws}")
         past = (self.regimen if given is None else given).before(decision_day)
+        if isinstance(question, SwitchingQuestion):
+            question.check(self.model)
+            times, since = question.reviews(decision_day, horizon_days), treated_since(past, decision_day)
+            halves = self._halves(self._under(past), decision_day, OUTCOME, draws)
+            return recommend_switching(question, *halves, times, since, self._scalars)
         times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
         whole = self._under(past + question.regimen.shifted(decision_day))
         if isinstance(self.model, AbstractSpatialModel) and self.model.local:
@@ -149,11 +182,8 @@ class DigitalTwin:
             outcome = self.model.size_quantity if isinstance(self.model, AbstractLumpedModel) else "cell_volume_mm3"
         first = len(past.treatments)
         variables = PlanVariables(whole.regimen, question.adjust, first=first, decision_day=decision_day)
-        z = self._draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
-        seen, unseen = (Ahead.of(whole, self.problem, half, decision_day, outcome) for half in (z[::2], z[1::2]))
-        blocks = self.problem.forecast_prior.blocks
-        scalars = {name: block.start for name, block in blocks.items() if block.stop - block.start == 1}
-        return recommend(question, DoseLimits(variables), seen, unseen, times, scalars)
+        halves = self._halves(whole, decision_day, outcome, draws)
+        return recommend(question, DoseLimits(variables), *halves, times, self._scalars)
 
     def assimilate(
         self, problem: InverseProblem, calibrator: AbstractCalibrator, *, key: PRNGKeyArray, **options
@@ -187,6 +217,17 @@ class DigitalTwin:
         known = self.posterior.draws(count)
         unseen = np.random.default_rng(0).standard_normal((len(known), len(self.uncalibrated)))
         return np.hstack([known, unseen])
+
+    def _halves(self, whole: Tumor, day: float, outcome: str, draws: int) -> tuple[Ahead, Ahead]:
+        """Draws for a search, and as many others to judge what it found; each half of the posterior's at most."""
+        z = self._draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
+        return Ahead.of(whole, self.problem, z[::2], day, outcome), Ahead.of(whole, self.problem, z[1::2], day, outcome)
+
+    @property
+    def _scalars(self) -> dict[str, int]:
+        """Parameter that is a number to its column of z."""
+        blocks = self.problem.forecast_prior.blocks
+        return {name: block.start for name, block in blocks.items() if block.stop - block.start == 1}
 
     def _under(self, regimen: Regimen | None):
         if regimen is None:
