@@ -205,8 +205,8 @@ def test_limits_are_positive_numbers(values, message):
         Adjustable(**values)
 
 
-@pytest.mark.parametrize("name", choices("recommendation"))
-def test_every_question_of_the_configuration_fits_its_standard(name):
+@pytest.mark.parametrize("name", sorted(set(choices("recommendation")) - {"intermittent_androgen_deprivation"}))
+def test_every_question_of_doses_in_the_configuration_fits_its_standard(name):
     question = load_named("recommendation", name)
     variables = PlanVariables(question.regimen, question.adjust, first=0, decision_day=0.0)
     used = np.asarray(DoseLimits(variables).used(jnp.asarray(variables.standard())))

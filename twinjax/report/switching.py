@@ -1,4 +1,4 @@
-"""The section of androgen deprivation switched by PSA: the thresholds, what is expected of them, and what that rests on."""
+"""The section of androgen deprivation switched by PSA: the thresholds, and what is expected of them."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,11 +25,12 @@ def switching_section(made: SwitchingRecommendation) -> Section:
     text = (
         f"Androgen deprivation is reviewed every {question.review_days:g} days: on where PSA is at or above one "
         "threshold, off where it is at or below another after at least "
-        f"{question.least_on_days:g} days of treatment. Of {len(question.pairs)} pairs of thresholds the one was chosen "
-        f"under which resistance comes latest, as the mean over {over} of the posterior. Resistance: under treatment, "
-        f"from its twelfth week on, PSA is 25 % and {question.least_rise_ng_ml:g} ng/mL above its nadir, and so again at "
-        "the next review (after PCWG3). The choice rests on other draws than those that tell of it here. PSA at a review "
-        f"is that of the model, without the scatter of a measurement.\n\n{switching_verdict(made)}\n\n{CAVEAT}"
+        f"{question.least_on_days:g} days of treatment. Of {len(question.pairs)} pairs of thresholds that one was "
+        f"chosen under which resistance comes latest, as the mean over {over} of the posterior. Resistance: under "
+        f"treatment, from its twelfth week on, PSA is 25 % and {question.least_rise_ng_ml:g} ng/mL above its nadir, "
+        "and so again at the next review (after PCWG3). The choice rests on other draws than those that tell of it "
+        "here. PSA at a review is that of the model, without the scatter of a measurement.\n\n"
+        f"{switching_verdict(made)}\n\n{CAVEAT}"
     )
     if made.sensitivity:
         strongest = list(made.sensitivity.items())[:MOST_NAMED]
@@ -146,8 +147,8 @@ def _table(made: SwitchingRecommendation) -> Table:
         "days off treatment gained by it",
     ]
     caption = (
-        f"Medians with 90 % intervals over {found['draws']} draws, paired. Days count from the decision to the last review "
-        f"(day {made.times[-1]:g}) at most; time and days off treatment until resistance."
+        f"Medians with 90 % intervals over {found['draws']} draws, paired. Days count from the decision to the last "
+        f"review (day {made.times[-1]:g}) at most; time and days off treatment until resistance."
     )
     return Table(columns, rows, caption)
 

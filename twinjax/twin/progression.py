@@ -59,9 +59,9 @@ def resistance_day(
 ) -> tuple[Float[np.ndarray, " draws"], Bool[np.ndarray, " draws"]]:
     """The first of `times` at which PSA (ng/mL) rises under treatment, as PCWG3 has it, and whether there is one.
 
-    From the twelfth week of a stretch of treatment on: at least 25 % and `least_rise_ng_ml` above the smallest value of that
-    stretch, and so again at the next of the times, still under treatment. A draw in which that never comes has the
-    last of the times.
+    From the twelfth week of a stretch of treatment on: at least 25 % and `least_rise_ng_ml` above the smallest value of
+    that stretch, and so again at the next of the times, still under treatment. A draw in which that never comes has
+    the last of the times.
 
     **Arguments:** `treated`, whether treatment is given from each of the times to the next; `since`, the day on which
     the treatment began that is going on at the first of them (infinite: none is). Its nadir counts from there on alone.

@@ -36,9 +36,9 @@ class SwitchingQuestion:
 
     **Fields:** these, and `trial_off_below` and `trial_on_above`, the thresholds of the fixed protocol to compare with.
     After Bruchovsky et al. 2006 (Cancer 107:389) that is 36 weeks of treatment, and treatment again at 10 ng/mL; 4
-    ng/mL, below which treatment may stop, is that of de la Taille et al. 2002 (Prog Urol 12:240). `least_rise_ng_ml`, by
-    which PSA is to rise under treatment to count as resistance (`resistance_day`): 2 in PCWG3; less for one whose PSA
-    stays below that under treatment.
+    ng/mL, below which treatment may stop, is that of de la Taille et al. 2002 (Prog Urol 12:240). `least_rise_ng_ml`,
+    by which PSA is to rise under treatment to count as resistance (`resistance_day`): 2 in PCWG3; less for one whose
+    PSA stays below that under treatment.
 
     Raises `InputError` for values that are none of these.
     """
@@ -99,8 +99,8 @@ class SwitchingQuestion:
         if isinstance(model, AbstractLumpedModel) and model.size_quantity == OUTCOME and _responds(model):
             return
         raise InputError(
-            f"switching androgen deprivation needs a model of PSA under it, without space, which {type(model).__name__} "
-            "is not; choose model=prostate_androgen_deprivation"
+            "switching androgen deprivation needs a model of PSA under it, without space, which "
+            f"{type(model).__name__} is not; choose model=prostate_androgen_deprivation"
         )
 
 
@@ -183,8 +183,8 @@ def recommend_switching(
 ) -> SwitchingRecommendation:
     """The best pair of thresholds on the draws of `seen`, and what those of `unseen` show of it.
 
-    Common random numbers: every rule meets the same draws. `times` of the reviews, the first the decision; `since`, when
-    the treatment began that is given then; `names`: parameter to its column of z.
+    Common random numbers: every rule meets the same draws. `times` of the reviews, the first the decision; `since`,
+    when the treatment began that is given then; `names`: parameter to its column of z.
     """
 
     def course(ahead: Ahead, pair: tuple[float, float] | None) -> SwitchedCourses:
@@ -240,8 +240,8 @@ def _doubts(question: SwitchingQuestion, best: tuple[float, float], courses: Map
     if (most := max(undecided.values())) > MOST_UNDECIDED:
         name = max(undecided, key=lambda name: undecided[name])
         doubts.append(
-            f"under the plan '{name}' {100 * most:.0f} % of the draws are not resistant by the last review and count as "
-            "if they were then, so that differences come out too small; a longer decision.horizon_days shows them"
+            f"under the plan '{name}' {100 * most:.0f} % of the draws are not resistant by the last review and count "
+            "as if they were then, so that differences come out too small; a longer decision.horizon_days shows them"
         )
     for value, values, name in zip(
         best, (question.off_below, question.on_above), ("off_below", "on_above"), strict=True

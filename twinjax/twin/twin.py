@@ -21,10 +21,10 @@ from twinjax.treatment.regimen import require_regimen
 from twinjax.twin.adjustable import PlanVariables
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.assimilation import Expected, change_of, expectations, new_data, surprises
+from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import Forecast, box_for, forecast
-from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
 from twinjax.twin.solution import measured_volume, visibility_threshold
 from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, recommend_switching
@@ -147,9 +147,9 @@ class DigitalTwin:
     ) -> Recommendation | SwitchingRecommendation:
         """The plan of least risk within the limits of `question`, beside the standard (docs/recommendation.md).
 
-        Of a `SwitchingQuestion` the thresholds of PSA between which androgen deprivation is given, beside continuous
-        treatment and a fixed protocol. The search is on `draws` of the posterior, what is told of the plan on as many others; each half of the
-        posterior's at most.
+        Of a `SwitchingQuestion` the thresholds of PSA that switch androgen deprivation, beside continuous treatment and
+        a fixed protocol. The search is on `draws` of the posterior, what is told of the plan on as many others; each
+        half of the posterior's at most.
 
         **Arguments:** `decision_day` and `horizon_days`, since baseline; `given`, what the patient had before the
         decision (default: the twin's own regimen up to that day); `outcome`, lower is better (default: the volume of
@@ -219,7 +219,7 @@ class DigitalTwin:
         return np.hstack([known, unseen])
 
     def _halves(self, whole: Tumor, day: float, outcome: str, draws: int) -> tuple[Ahead, Ahead]:
-        """Draws for a search, and as many others to judge what it found; each half of the posterior's at most."""
+        """The draws of a search, and as many others to judge what it found."""
         z = self._draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
         return Ahead.of(whole, self.problem, z[::2], day, outcome), Ahead.of(whole, self.problem, z[1::2], day, outcome)
 
