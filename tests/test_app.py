@@ -162,6 +162,11 @@ def test_a_plan_needs_several_visits(refused):
     assert "a recommendation needs several visits" in refused("+job=single_scan", "recommendation=reirradiation")
 
 
+def test_switching_androgen_deprivation_needs_a_model_of_it(refused):
+    line = refused("model=lung_volume", "recommendation=intermittent_androgen_deprivation")
+    assert "VolumeModel is not; choose model=prostate_androgen_deprivation" in line
+
+
 @pytest.mark.parametrize("group", ["model", "prior", "calibrator", "solver", "patient", "imaging"])
 def test_hostile_target_does_not_run(refused, tmp_path, group):
     line = refused(f"{group}._target_=os.system", f"+{group}.command='touch {tmp_path / 'proof'}'")

@@ -1,5 +1,6 @@
 """Androgen deprivation switched by PSA: what the loop gives is what the same switches give by hand."""
 
+import jax.numpy as jnp
 import numpy as np
 import psa
 import pytest
@@ -22,7 +23,7 @@ def looped(draws):
 
 
 def on_review(rule: SwitchingRule, value: float, day: float, since: float) -> float:
-    return float(rule.since(np.asarray(value), np.asarray(day), np.asarray(since)))
+    return float(rule.since(jnp.asarray(value), jnp.asarray(day), jnp.asarray(since)))
 
 
 def test_the_rule_switches_at_its_thresholds():

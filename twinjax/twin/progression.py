@@ -74,5 +74,5 @@ def resistance_day(
         risen[:, i] = on & above & (times[i] - start >= EARLY_DAYS)
         nadir, start = np.where(on, np.minimum(nadir, now), now), np.where(on, start, times[i])
     confirmed = risen[:, :-1] & risen[:, 1:]
-    found = confirmed.any(axis=1)
+    found = np.asarray(confirmed.any(axis=1))
     return np.where(found, times[confirmed.argmax(axis=1)], times[-1]), found
