@@ -60,6 +60,7 @@ def test_the_verdict_tells_days_probability_and_time_off(made):
 def test_what_is_no_later_and_what_never_comes_are_said(made):
     worse = replace(made, risk=made.risk | {"continuous": made.risk["recommended"]})
     assert "No thresholds put resistance off" in recommended(worse).verdict
+    assert recommended(worse).key_figure.value == "none later"
     never = {name: replace(one, psa=np.ones_like(one.psa)) for name, one in made.courses.items()}
     assert "Under no rule does PSA rise under treatment" in recommended(replace(made, courses=never)).verdict
 

@@ -71,9 +71,11 @@ def switching_key_figure(made: SwitchingRecommendation) -> KeyFigure:
     """The large number of the summary."""
     found = made.evidence()
     off, on = made.thresholds["recommended"] or (0.0, 0.0)
+    less = f"{100 * (1 - found['share_on_treatment']['recommended']):.0f} % of time off"
+    if not made.better:
+        return KeyFigure("Androgen deprivation, PSA", "none later", f"on {on:g}, off {off:g} ng/mL: {less}")
     gained = f"{_signed(found['days_gained']['continuous']['median'])} days to resistance"
-    note = f"{gained}, {100 * (1 - found['share_on_treatment']['recommended']):.0f} % of time off"
-    return KeyFigure("Androgen deprivation, PSA", f"on {on:g}, off {off:g} ng/mL", note)
+    return KeyFigure("Androgen deprivation, PSA", f"on {on:g}, off {off:g} ng/mL", f"{gained}, {less}")
 
 
 @styled

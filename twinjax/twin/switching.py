@@ -241,7 +241,7 @@ def _doubts(question: SwitchingQuestion, best: tuple[float, float], courses: Map
         name = max(undecided, key=lambda name: undecided[name])
         doubts.append(
             f"under the plan '{name}' {100 * most:.0f} % of the draws are not resistant by the last review and count "
-            "as if they were then, so that differences come out too small; a longer decision.horizon_days shows them"
+            "as if they were then, so that differences come out too small; a longer decision.horizon_days may show them"
         )
     for value, values, name in zip(
         best, (question.off_below, question.on_above), ("off_below", "on_above"), strict=True
