@@ -100,6 +100,7 @@ def test_even_pressure_moves_nothing():
     assert float(response.von_mises.max()) < 2e-6
 
 
+@pytest.mark.slow
 def test_stress_does_not_know_the_scale_of_stiffness():
     rng = np.random.default_rng(1)
     stiffness, pressure = jnp.asarray(1 + rng.random((10, 9, 8))), jnp.asarray(rng.random((10, 9, 8)))

@@ -73,6 +73,7 @@ def grown(domain: Domain, **changes) -> tuple[Prostate, jnp.ndarray]:
     return model, 0.7 * PointSeed([60.0, 90.0], radius=40.0, amplitude=1.0)(domain)
 
 
+@pytest.mark.slow
 def test_splitting_is_of_second_order(gland, treated):
     model, density = grown(gland)
     state0 = model.initial_state(density)
