@@ -13,7 +13,7 @@ from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 PATHS = ["strang", "strang_long_step", "runge_kutta_legendre", "tsit5"]
-# Where compilation takes most of the time: the default, and a solver that does not split; the others by `make validate`.
+# Where compiling takes most of the time: the default and a solver that does not split; `make validate` has the others.
 FEWER = ["strang", "tsit5", *(pytest.param(name, marks=pytest.mark.slow) for name in PATHS[1:3])]
 SHAPE = (9, 8, 7)
 RNG = np.random.default_rng(3)
