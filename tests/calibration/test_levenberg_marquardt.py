@@ -164,6 +164,7 @@ def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
         assert max(jumps) <= levenberg_marquardt.LONGEST_STEP + 1e-9
 
 
+@pytest.mark.slow
 def test_a_noise_level_may_be_a_parameter():
     """Its mode is that of the density, which has the normalisation; the others' keep the noise that was found."""
     problem, _, _ = linear_problem(offset=0.3)

@@ -193,6 +193,7 @@ def test_density_stays_positive_where_the_tensor_is_diagonally_dominant():
     assert float(step.second_order(jnp.ravel(u)).min()) >= 0
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_agree_with_differences():
     """In the tensor too, at walls and where nothing diffuses."""
     tensor, mask, spacing = random_tensors((9, 8))

@@ -184,6 +184,7 @@ def test_space_without_diffusion_is_the_compartments_everywhere():
     np.testing.assert_allclose(wide["ca19_9"], small.ca19_9, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_splitting_is_of_second_order_through_drugs_radiotherapy_and_agents():
     cells = PancreaticCells(proliferation_rate=0.08, immune_kill_rate=0.02)
     model = tissue(shape=(4, 3), diffusivity=0.2, cells=cells)

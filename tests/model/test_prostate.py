@@ -73,6 +73,7 @@ def grown(domain: Domain, **changes) -> tuple[Prostate, jnp.ndarray]:
     return model, 0.7 * PointSeed([60.0, 90.0], radius=40.0, amplitude=1.0)(domain)
 
 
+@pytest.mark.slow
 def test_splitting_is_of_second_order(gland, treated):
     model, density = grown(gland)
     state0 = model.initial_state(density)
@@ -160,6 +161,7 @@ def _forcing(model):
     return Forcing(jnp.zeros(()), model.transport(None))
 
 
+@pytest.mark.slow
 def test_derivatives_agree_with_differences(gland, treated):
     """Also with voxels outside the gland and without perfusion."""
     perfusion = np.where(RNG.random(SHAPE) < 0.2, 0.0, PERFUSION)

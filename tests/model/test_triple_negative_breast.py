@@ -45,6 +45,7 @@ def test_without_coupling_and_map_it_is_fisher_kpp():
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_stress_slows_cells_where_tissue_is_sheared():
     free, held = (model(mechanical_coupling=kappa) for kappa in (0.0, 20.0))
     resistance = np.asarray(held.resistance(tumor()))

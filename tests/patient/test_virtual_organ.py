@@ -92,6 +92,7 @@ def test_equal_settings_give_equal_patients(patient):
     assert np.abs(other.truth.density[0] - patient.truth.density[0]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_fit_knows_the_record_alone():
     recorded = Regimen([Chemotherapy([3.0, 17.0], 60.0, drug="doxorubicin", sensitivity=0.25)])
     patient = dataclasses.replace(ORGAN, recorded_regimen=recorded, visit_days=[0.0]).generate()

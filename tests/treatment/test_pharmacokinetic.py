@@ -46,6 +46,7 @@ def test_one_compartment_bolus_is_the_k_pd_model():
         np.testing.assert_allclose(found.elapsed, expected.elapsed, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_splitting_and_tsit5_agree_on_what_survives():
     """Nothing grows or moves: the kills of the steps of either solver are the exposure."""
     effect = HillEffect(0.5, 4.0, 2.0)

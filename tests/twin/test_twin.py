@@ -163,6 +163,7 @@ def test_some_days_of_a_forecast(forecast):
         forecast.at([7.0])
 
 
+@pytest.mark.slow
 def test_the_box_is_widened_until_it_holds_the_tumour(fast, forecast):
     """The volume is that of a solve on the whole bar, though only a part of it was solved."""
     predicted = make(fast.posterior, uncertain=False).predict(20.0, [20.0])
