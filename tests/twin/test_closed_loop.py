@@ -9,7 +9,7 @@ from twinjax.treatment import AndrogenDeprivation, Regimen, androgen_deprivation
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched, treated_since
 
 TIMES = psa.DECISION + 28.0 * np.arange(25)
-RULE = SwitchingRule(8.0, 24.0, 56.0)
+RULE = SwitchingRule(12.0, 30.0, 56.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def on_review(rule: SwitchingRule, value: float, day: float, since: float) -> fl
 
 
 def test_the_rule_switches_at_its_thresholds():
-    assert on_review(RULE, 24.0, 100.0, np.inf) == 100.0
-    assert on_review(RULE, 23.9, 100.0, np.inf) == np.inf
-    assert on_review(RULE, 8.0, 100.0, 44.0) == np.inf
-    assert on_review(RULE, 8.1, 100.0, 44.0) == 44.0
+    assert on_review(RULE, 30.0, 100.0, np.inf) == 100.0
+    assert on_review(RULE, 29.9, 100.0, np.inf) == np.inf
+    assert on_review(RULE, 12.0, 100.0, 44.0) == np.inf
+    assert on_review(RULE, 12.1, 100.0, 44.0) == 44.0
     # Not long enough under treatment.
-    assert on_review(RULE, 8.0, 100.0, 45.0) == 45.0
+    assert on_review(RULE, 12.0, 100.0, 45.0) == 45.0
     assert on_review(SwitchingRule.continuous(), 0.0, 100.0, np.inf) == 100.0
 
 
@@ -74,7 +74,7 @@ def test_above_all_psa_nothing_is_given(draws):
 
 
 def test_the_later_it_goes_on_the_less_is_given_at_first(draws, looped):
-    later = switched(draws[0], SwitchingRule(8.0, 60.0, 56.0), TIMES, np.inf)
+    later = switched(draws[0], SwitchingRule(12.0, 60.0, 56.0), TIMES, np.inf)
     first_on = [one.treated.argmax(axis=1) for one in (looped, later)]
     assert (first_on[1] > first_on[0]).all()
 
