@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test validate verify check format bench clean
+.PHONY: demo test validate verify check docs format bench clean
 
 demo: .venv/.imaging
 	$(BIN)/twinjax
@@ -28,6 +28,10 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The documentation as a site, in build/site.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f .ci/mkdocs.yml
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
@@ -52,6 +56,10 @@ clean:
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imaging,dicom,skull,dev,bench]'
+	touch $@
+
+.venv/.docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python

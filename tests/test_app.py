@@ -309,6 +309,7 @@ def test_the_command_itself_ends_with_one_line_and_code_2(tmp_path, arguments, w
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_without_space_is_fitted_to_the_sizes_of_scans(folder, tmp_path):
     """The balls have a core of radius 2.5 and 3.5 voxels of 2 mm."""
     settings = ("calibrator=laplace", "forecast.horizon_days=60", "forecast.draws=10", "calibration.until_day=30")

@@ -120,8 +120,12 @@ def fit_of(number: int, posterior, parameters: list[dict]) -> dict:
 
 
 def held_out(number: int, quantity: str, day: float, draws: np.ndarray, value: float) -> dict:
-    """The share of a forecast's measurements below the one that was held out."""
-    return {"patient": number, "quantity": quantity, "day": day, "below": float(np.mean(draws < value))}
+    """The share of a forecast's measurements below the one that was held out, and half of those equal to it.
+
+    Where a region has vanished many are equal: all are 0.
+    """
+    below = np.mean(draws < value) + 0.5 * np.mean(draws == value)
+    return {"patient": number, "quantity": quantity, "day": day, "below": float(below)}
 
 
 def recovered(number: int, posterior, truth) -> list[dict]:

@@ -42,6 +42,7 @@ def right():
     return ranks_of(LAPLACE)
 
 
+@pytest.mark.slow
 def test_ranks_of_the_laplace_approximation_are_uniform_for_a_front(right):
     """Seeds are fixed; with others a right method would fail once in a thousand."""
     assert right.ranks.shape == (100, 2)

@@ -115,6 +115,7 @@ def test_the_energies_of_chains_that_walk_say_so():
     assert energy_information(np.stack([anew[0], np.cumsum(anew[1])])) < 0.1
 
 
+@pytest.mark.slow
 def test_gradients_of_both_modes_agree(monkeypatch):
     z = jax.numpy.array([0.3, -0.2])
     forward = jax.value_and_grad(lambda z: density.differentiable_log_density(PROBLEM, z))(z)

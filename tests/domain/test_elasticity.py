@@ -155,6 +155,7 @@ def test_multigrid_makes_iterations_few():
         assert left(None) > 1e-4
 
 
+@pytest.mark.slow
 def test_derivatives_agree_with_finite_differences():
     rng = np.random.default_rng(3)
     shape = (7, 6, 5)
@@ -182,6 +183,7 @@ def test_derivative_is_finite_without_any_stress():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_single_precision_agrees_with_double():
     distance, mask = ball(14, 7)
     pressure = np.exp(-((distance / 3) ** 2))

@@ -153,6 +153,7 @@ def test_the_deformation_is_recorded_with_its_inverse(folders):
     np.testing.assert_allclose(saved.inverted().points(points), found.inverted().points(points), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_of_one_visit_bend_onto_each_other(tmp_path):
     """T2 was taken of a bent head, in another contrast: half of the bend is found, and masks go back into its file."""
     template, bend = brain_template(VOXEL), Placement((smooth_deformation(3),))

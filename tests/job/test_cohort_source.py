@@ -1,7 +1,10 @@
 """The patients of a cohort: folders, lines of a table, and virtual ones; seeds follow the name."""
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from twinjax.core.config import conf_dir, instantiate
 from twinjax.core.errors import InputError
 from twinjax.job.cohort import FolderCohort, TableCohort, VirtualCohort
 from twinjax.job.cohort.source import seed_of
@@ -112,3 +115,25 @@ def test_virtual_patients_are_numbered_and_drawn():
     drawn = members[0].patient
     assert drawn["_target_"] == "twinjax.calibration.drawn_patient" and drawn["patient"] == like
     assert drawn["seed"] == members[0].seed != members[1].seed and drawn["patient_id"] == "virtual_0001"
+
+
+def test_tables_of_measurements_are_patients(tmp_path):
+    """A synthetic patient a line; a change in one of its files makes its results old."""
+    header = "day,quantity,value,unit\n"
+    (tmp_path / "sizes").mkdir()
+    for name, size in (("a", 8), ("b", 9)):
+        (tmp_path / "sizes" / f"{name}.csv").write_text(f"{header}0,diameter,{size},cm\n30,diameter,80,mm\n")
+    (tmp_path / "given.csv").write_text("day,modality,dose,unit,drug\n5,radiotherapy,2,Gy,\n")
+    cohort = table(tmp_path, "patient,path,treatment_file\nA,sizes/a.csv,\nB,sizes/b.csv,given.csv\n")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config", ["patient=table"]).patient)
+    first, second = cohort.members({"patient": composed, "seed": 0})
+    courses = [instantiate(member.patient) for member in (first, second)]
+    assert [course.patient_id for course in courses] == ["A", "B"]
+    assert [course.measurements["diameter_mm"][1].tolist() for course in courses] == [[80, 80], [90, 80]]
+    assert [len(course.regimen.treatments) for course in courses] == [0, 1]
+    for path in (tmp_path / "sizes" / "b.csv", tmp_path / "given.csv"):
+        before = cohort.members({"patient": composed, "seed": 0})
+        path.write_text(path.read_text() + "\n")
+        after = cohort.members({"patient": composed, "seed": 0})
+        assert after[0].inputs == before[0].inputs and after[1].inputs != before[1].inputs

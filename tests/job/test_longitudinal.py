@@ -230,6 +230,7 @@ class PriorDraws(AbstractCalibrator):
         return Posterior.from_draws(problem, z, 0 * z[0, 0], method="none", doubts=["no data used"], effective=40.0)
 
 
+@pytest.mark.slow
 def test_a_field_is_written_as_maps_and_goes_along_to_the_fine_grid(job, tmp_path):
     patient = job[0]
     model = FisherKPP(patient.brain_mask, resolution_mm=2.0)

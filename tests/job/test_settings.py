@@ -10,7 +10,7 @@ from twinjax.core.config import conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.job import JobSettings
-from twinjax.model import FisherKPP, UntimedFisherKPP
+from twinjax.model import ClaretInhibition, FisherKPP, UntimedFisherKPP
 
 DAYS = (0.0, 15.0, 30.0)
 MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
@@ -36,6 +36,11 @@ def test_the_steps_of_a_single_scan_are_of_its_own_clock():
     with pytest.raises(InputError, match="calibration.max_step=2.0: the clock of a single scan"):
         JobSettings(max_step=2.0).check([0.0], single, prior)
     JobSettings(max_step=0.025).check([0.0], single, prior)
+
+
+def test_a_model_without_space_needs_two_days():
+    with pytest.raises(InputError, match="measured on one day; a model without space needs two"):
+        JobSettings().check([0.0], ClaretInhibition(), load_named("prior", "claret"))
 
 
 def test_what_needs_scans_over_time_is_refused_elsewhere():

@@ -160,6 +160,7 @@ def _forcing(model):
     return Forcing(jnp.zeros(()), model.transport(None))
 
 
+@pytest.mark.slow
 def test_derivatives_agree_with_differences(gland, treated):
     """Also with voxels outside the gland and without perfusion."""
     perfusion = np.where(RNG.random(SHAPE) < 0.2, 0.0, PERFUSION)

@@ -117,7 +117,7 @@ def test_a_bad_header_is_named(table, header, message):
     [
         ("2024-02-28", datetime.date(2024, 3, 1), "2 days before the first visit"),
         ("01.03.2024", datetime.date(2024, 3, 1), "is not an ISO date"),
-        ("2024-03-01", None, "need visit folders named by date"),
+        ("2024-03-01", None, "need visit folders, or measurements, by date"),
     ],
 )
 def test_a_bad_date_is_named(table, date, baseline, message):

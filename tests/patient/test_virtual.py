@@ -204,6 +204,7 @@ def test_a_seed_outside_white_matter_is_refused():
         grow(dataclasses.replace(SMALL, seed_position_mm=(0.0, 120.0, 0.0)))
 
 
+@pytest.mark.slow
 def test_a_tumour_that_outgrows_its_box_is_refused():
     with pytest.raises(InputError, match="wall"):
         grow(dataclasses.replace(SMALL, core_radius_mm=15.0, truth_resolution_mm=3.0))

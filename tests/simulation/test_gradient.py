@@ -104,6 +104,7 @@ def test_remainder_of_the_linearisation_is_of_second_order():
     assert abs(order - 2) < 0.1, (order, remainders)
 
 
+@pytest.mark.slow
 def test_a_failed_member_of_a_batch_leaves_the_tangents_of_the_others_alone():
     bad = VALUES.at[0].set(jnp.nan)
     forward = jax.jit(lambda values: jax.jacfwd(lambda v: loss(v, STATE0, diffrax.ForwardMode()))(values))

@@ -92,6 +92,7 @@ def test_the_burden_at_equal_control_lies_where_the_front_meets_the_standard(few
     assert unreached.burden_at_equal_control is None
 
 
+@pytest.mark.slow
 def test_the_largest_dose_and_the_interval_are_kept():
     """Two days apart and at most 4 Gy: a tumour that grows wants its doses early, but no closer."""
     standard = Regimen((Radiotherapy([0.0, 7.0, 14.0], 3.0, alpha=0.05, alpha_beta_ratio=10.0),))
@@ -108,6 +109,7 @@ def test_the_largest_dose_and_the_interval_are_kept():
     assert bed <= 9 * (1 + 3 / NORMAL) + 1e-6
 
 
+@pytest.mark.slow
 def test_a_drug_and_fractions_are_each_held_to_their_own_sum():
     """The sum of the drug, which has no bound of its own, stays that of the standard."""
     drug = Chemotherapy([0.0, 7.0, 14.0], [100.0, 50.0, 50.0], drug="cisplatin", sensitivity=0.1, reference_dose=100.0)
@@ -140,6 +142,7 @@ def test_the_plan_is_judged_by_draws_that_the_search_has_not_seen(few):
     assert ask(course(10, 2.0, 1.5), draws=500).evidence()["draws"] == 20
 
 
+@pytest.mark.slow
 def test_on_a_grid_a_box_is_solved_and_the_standard_is_the_forecast():
     """The draws of the posterior are spread evenly: every second of the twenty judges."""
     twin, standard = bar.twin(), Regimen((Radiotherapy([0.0, 7.0], 3.0, alpha=0.05),))

@@ -37,9 +37,11 @@ def course_problem(
     Raises `InputError` where the size was measured fewer than two times, or is zero at the start.
     """
     size = model.size_quantity
+    predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.ones(()))))
     if size not in patient.measurements or patient.measurements[size][0].size < 2:
         raise InputError(
-            f"{type(model).__name__} needs {size} on at least two days; {patient.patient_id} has {patient}"
+            f"{type(model).__name__} needs {size} on at least two days; {patient.patient_id} has {patient}. "
+            f"It observes {', '.join(predicted)}"
         )
     days, sizes = patient.measurements[size]
     if not sizes[0] > 0:
@@ -47,7 +49,6 @@ def course_problem(
     if patient.sides[size][0]:
         entry = patient.entries(size)[0]
         raise InputError(f"{size} is {entry} on day {days[0]:g}: that is no size to start from; begin with a later day")
-    predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.ones(()))))
     used = [name for name in patient.measurements if name in predicted]
     if others := [name for name in patient.measurements if name not in predicted]:
         log.info("  left out, as the model does not predict it: %s", ", ".join(others))

@@ -42,8 +42,12 @@ def only_job_in(folder: str | Path) -> Iterator[None]:
 
 
 def signature(folder: str | Path, endings: tuple[str, ...] = ("",)) -> str:
-    """A hash of names, sizes and times of the files with these endings: cheap, and another after any change."""
+    """A hash of names, sizes and times of the files with these endings: cheap, and another after any change.
+
+    Of a file in place of a folder it is that of the file.
+    """
     root = Path(folder)
-    files = [path for path in root.rglob("*") if path.is_file() and path.name.lower().endswith(endings)]
+    found = [root] if root.is_file() else root.rglob("*")
+    files = [path for path in found if path.is_file() and path.name.lower().endswith(endings)]
     told = sorted((str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

@@ -77,6 +77,8 @@ class JobSettings:
                 "forecast.surgery_day and forecast.mass_effect need several visits with scans; leave them out for "
                 f"{type(model).__name__}"
             )
+        if len(days) < 2 and isinstance(model, AbstractLumpedModel):
+            raise InputError("this patient was measured on one day; a model without space needs two days or more")
         if len(days) < 2 and not single:
             raise InputError(
                 "this patient has one visit: add +job=single_scan, which chooses model=glioblastoma_single_scan and "

@@ -11,6 +11,7 @@ from twinjax.patient.patient import load_folder as load_folder
 from twinjax.patient.predict_gbm import load_predict_gbm as load_predict_gbm
 from twinjax.patient.raw_patient import RawPatient as RawPatient
 from twinjax.patient.sizes import course_of_sizes as course_of_sizes
+from twinjax.patient.table import load_table as load_table
 from twinjax.patient.treatment_table import read_treatment_csv as read_treatment_csv
 from twinjax.patient.treatment_table import write_treatment_csv as write_treatment_csv
 from twinjax.patient.tumortwin import load_tumortwin as load_tumortwin

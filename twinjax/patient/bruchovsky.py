@@ -18,7 +18,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.patient.clinical_course import ClinicalCourse
-from twinjax.patient.laboratory_value import laboratory_value
+from twinjax.patient.laboratory_value import as_entry, laboratory_value
 from twinjax.patient.reading import case_folder, inside
 from twinjax.treatment import Regimen
 from twinjax.treatment.androgen_deprivation import AndrogenDeprivation
@@ -79,9 +79,7 @@ def _course(patient_id: str, rows: np.ndarray) -> TrialCourse:
 
 def _entries(rows: np.ndarray, column: int) -> list[float | str]:
     """Values as `ClinicalCourse` takes them; the sides stand in the last two columns."""
-    marks = {-1: "<", 1: ">"}
-    pairs = zip(rows[:, column].tolist(), rows[:, column + 4].tolist(), strict=True)
-    return [f"{marks[int(side)]}{value!r}" if side else value for value, side in pairs]
+    return list(map(as_entry, rows[:, column].tolist(), rows[:, column + 4].astype(int).tolist()))
 
 
 def _read(data_folder: str | Path | None, case: str) -> dict[str, np.ndarray]:

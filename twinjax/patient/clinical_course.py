@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from twinjax.core.errors import InputError
-from twinjax.patient.laboratory_value import laboratory_value
+from twinjax.patient.laboratory_value import as_entry, laboratory_value
 from twinjax.patient.visit import check_order, check_patient_id
 from twinjax.treatment import Regimen
 
@@ -88,9 +88,7 @@ class ClinicalCourse:
 
     def entries(self, name: str) -> list[float | str]:
         """The values of a quantity as they were given: numbers, and text such as `<0.1`."""
-        marks = {-1: "<", 1: ">"}
-        values = zip(self.measurements[name][1].tolist(), self.sides[name].tolist(), strict=True)
-        return [f"{marks[side]}{value!r}" if side else value for value, side in values]
+        return list(map(as_entry, self.measurements[name][1].tolist(), self.sides[name].tolist()))
 
     def after(self, day: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Quantity to `(days, values)` later than `day`: what is held out when `until(day)` is fitted."""

@@ -28,3 +28,8 @@ def laboratory_value(entry: Any, where: str) -> tuple[float, int]:
             "or nothing where it is missing"
         )
     return value, side
+
+
+def as_entry(value: float, side: int) -> float | str:
+    """What `laboratory_value` reads as `(value, side)`: a number, or text such as `<0.1`."""
+    return f"{ {-1: '<', 1: '>'}[side] }{value!r}" if side else value

@@ -24,6 +24,7 @@ import numpy as np
 
 from twinjax.core.errors import InputError
 from twinjax.imaging import labels
+from twinjax.patient.csv_rows import check_time_column, read_csv_rows
 from twinjax.patient.visit import Visit
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen, Resection
 
@@ -53,28 +54,16 @@ def read_treatment_csv(
     """The regimen of a treatment table; columns and units in the module's text.
 
     `visits` give the cavity of an operation, `baseline_date` turns dates into days, `body_surface_area_m2` (m²)
-    turns mg into mg/m². Raises `InputError` with the line of the first bad row.
+    turns mg into mg/m². Raises `InputError` with the line of the first bad row, and for an operation without `visits`.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        table = csv.DictReader(text.splitlines(), skipinitialspace=True)
-        columns = [(name or "").strip().lower() for name in table.fieldnames or ()]
-        table.fieldnames = columns
-        records = [(table.line_num, record) for record in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"treatment file '{path.name}' cannot be read; give a CSV in UTF-8") from error
+    columns, records = read_csv_rows(path, "treatment file")
     missing = [name for name in ("modality", "dose", "unit", "drug") if name not in columns]
     if missing:
         raise InputError(f"{path.name}: column {', '.join(missing)} is missing; columns are separated by commas")
-    if ("day" in columns) == ("date" in columns):
-        raise InputError(f"{path.name}: give one column of time, either day or date")
+    check_time_column(path.name, columns)
     rows: list[TreatmentRow] = []
-    for line, record in records:
-        where = f"{path.name} line {line}"
-        if None in record or None in record.values():
-            raise InputError(f"{where}: the row has not as many fields as there are columns")
-        record = {name: value.strip() for name, value in record.items()}
+    for where, record in records:
         if "day" in record:
             day = parse_number(record["day"], "day", where)
         else:
@@ -125,24 +114,24 @@ def standard_row(
 
 
 def parse_number(text: str, name: str, where: str) -> float:
-    """A finite number >= 0; `InputError` otherwise."""
+    """A finite number >= 0; `InputError` otherwise, which tells numbers only: a text may be a date."""
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        raise InputError(f"{where}: {name} must be a number >= 0, and is none") from None
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{where}: {name} must be a number >= 0, got '{text}'")
     return value
 
 
 def days_since(text: str, baseline: datetime.date | None, where: str) -> float:
-    """Days from the date of the first visit to an ISO date; `InputError` where it lies before."""
+    """Days from the first date of the patient to an ISO date; `InputError` where it lies before. Tells no date."""
     if baseline is None:
-        raise InputError(f"{where}: dates need visit folders named by date; use the column day, or rename the folders")
+        raise InputError(f"{where}: dates need visit folders, or measurements, by date too; use the column day")
     try:
         days = float((datetime.date.fromisoformat(text) - baseline).days)
     except ValueError:
-        raise InputError(f"{where}: '{text}' is not an ISO date (2024-03-01)") from None
+        raise InputError(f"{where}: the date is not an ISO date (2024-03-01)") from None
     if days < 0:
         raise InputError(f"{where}: the date is {-days:g} days before the first visit; leave out earlier treatment")
     return days
@@ -169,6 +158,11 @@ def regimen_of(rows: Iterable[TreatmentRow], visits: Sequence[Visit] = ()) -> Re
 
 
 def _resection(day: float, visits: Sequence[Visit]) -> Resection | None:
+    if not visits:
+        raise InputError(
+            f"surgery on day {day:g} needs the scan after it, which shows what was removed; without scans leave the "
+            "row out and let the table of measurements begin after the operation"
+        )
     # A scan of the same day may come before or after the operation: the cavity tells.
     for visit in (visit for visit in visits if visit.day >= day):
         cavity = visit.scan.segmentation == labels.CAVITY

@@ -1,7 +1,6 @@
 """Where the patients of a cohort come from: a folder, a table, or the model itself."""
 
 import abc
-import csv
 import hashlib
 import json
 import math
@@ -14,12 +13,15 @@ from twinjax.calibration.drawn import KINDS
 from twinjax.core.config import locate
 from twinjax.core.errors import InputError
 from twinjax.core.folder import signature
+from twinjax.patient.csv_rows import read_csv_rows
 from twinjax.patient.reading import require_folder
 from twinjax.patient.visit import check_patient_id
 
 # Keys of patients that are text, even where they look like a number, and those that are places beside the table.
 TEXTS = ("patient_id", "case", "source", "path", "treatment_file", "data_folder")
 PATHS = ("path", "treatment_file", "data_folder")
+# Of these, what is the patient's own: when it changes, the results are old.
+READ = ("path", "treatment_file")
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,14 @@ class TableCohort(AbstractCohort):
         if self.path is None or not Path(self.path).is_file():
             raise InputError(f"cohort.path: the table '{self.path}' does not exist; give a CSV file")
         table = Path(self.path)
-        try:
-            reader = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True)
-            columns, lines = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{table.name} cannot be read; give a CSV in UTF-8") from error
+        columns, rows = read_csv_rows(table, "cohort.path: the table")
         known = [key for key in config["patient"] if key != "_target_"]
         if "patient" not in columns:
             raise InputError(f"{table.name}: the column patient, with the names, is missing")
         listed = ", ".join(known)
         if unknown := [name for name in columns if name not in ("patient", *known)]:
             raise InputError(f"{table.name}: column '{unknown[0]}' is no key of the patient, which has {listed}")
-        members = [self._member(table, line, row, config) for line, row in lines]
+        members = [self._member(table.parent, where, row, config) for where, row in rows]
         names = [member.name for member in members]
         if not members:
             raise InputError(f"{table.name} has no patients")
@@ -108,11 +106,8 @@ class TableCohort(AbstractCohort):
             raise InputError(f"{table.name}: patient '{twice[0]}' is there more than once")
         return members
 
-    def _member(self, table: Path, line: int, row: Mapping, config: Mapping[str, Any]) -> Member:
-        where = f"{table.name} line {line}"
-        if None in row or None in row.values():
-            raise InputError(f"{where}: the row has not as many fields as there are columns")
-        name, patient = row["patient"].strip(), dict(config["patient"])
+    def _member(self, folder: Path, where: str, row: Mapping[str, str], config: Mapping[str, Any]) -> Member:
+        name, patient = row["patient"], dict(config["patient"])
         try:
             check_patient_id(name)
         except InputError as error:
@@ -120,11 +115,12 @@ class TableCohort(AbstractCohort):
         if "patient_id" in patient:
             patient["patient_id"] = name
         for key, text in row.items():
-            if key != "patient" and text.strip():
-                patient[key] = _value(key, text.strip(), table.parent)
+            if key != "patient" and text:
+                patient[key] = _value(key, text, folder)
         inputs = json.dumps(patient, sort_keys=True, default=str)
-        if patient.get("path") and Path(patient["path"]).is_dir():
-            inputs += signature(patient["path"])
+        for key in READ:
+            if patient.get(key) and Path(patient[key]).exists():
+                inputs += signature(patient[key])
         return Member(name, patient, hashlib.sha256(inputs.encode()).hexdigest()[:16], seed_of(config["seed"], name))
 
 
