@@ -34,7 +34,7 @@ from twinjax.report.table import (
 )
 from twinjax.treatment import Regimen
 from twinjax.twin import BrainDisplacement, Comparison, CompleteResponse, Forecast, Recommendation
-from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
 from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
@@ -76,6 +76,11 @@ def longitudinal_report(
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
+    summary += [
+        f"Of its {row['n']} true parameters {round(row['value'] * row['n'] / 100)} lie inside their 90 % interval."
+        for row in metrics
+        if row["metric"] == TRUE_PARAMETERS
+    ]
     sections = [
         Section(
             "Scans",
@@ -201,7 +206,7 @@ def _accuracy_section(
         "How good was it",
         "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
         "that it was made with.",
-        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))],
+        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))] if held else [],
         [
             metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets."),
             *([measurement_table(measured)] if measured else []),
