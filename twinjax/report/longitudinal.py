@@ -77,7 +77,8 @@ def longitudinal_report(
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
     summary += [
-        f"Of its {row['n']} true parameters {round(row['value'] * row['n'] / 100)} lie inside their 90 % interval."
+        f"Of the {row['n']} parameters that this patient was made with {round(row['value'] * row['n'] / 100)} lie inside their "
+        "90 % interval."
         for row in metrics
         if row["metric"] == TRUE_PARAMETERS
     ]
