@@ -76,12 +76,12 @@ def longitudinal_report(
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
-    summary += [
-        f"Of the {row['n']} parameters that this patient was made with {round(row['value'] * row['n'] / 100)} lie inside their "
-        "90 % interval."
-        for row in metrics
-        if row["metric"] == TRUE_PARAMETERS
-    ]
+    for row in metrics:
+        if row["metric"] == TRUE_PARAMETERS:
+            inside = round(row["value"] * row["n"] / 100)
+            summary.append(
+                f"Of the {row['n']} parameters that this patient was made with {inside} lie in their 90 % interval."
+            )
     sections = [
         Section(
             "Scans",
