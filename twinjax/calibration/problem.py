@@ -19,6 +19,7 @@ from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, edge_density, placed_prior
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation
 from twinjax.simulation import Trajectory, simulate
@@ -219,7 +220,7 @@ class InverseProblem(eqx.Module):
         center = jnp.zeros(n) if center is None else center
         scale = jnp.eye(n) if scale is None else scale
         xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), (n,)))
-        z = center + scale @ xi
+        z = center + product(scale, xi)
         numpyro.factor("log_density", self.log_density(z))
         numpyro.deterministic("z", z)
         for name, value in self.prior.values(z).items():
