@@ -29,7 +29,8 @@ PATHS = {
 START = dict(zip(PATHS, [2.0, 0.6, 1.5, 0.5], strict=True))
 
 
-def rows() -> list[Row]:
+def rows(device: str = "cpu") -> list[Row]:
+    """`device`: the peer's, as PyTorch names it; ours is jax's first."""
     domain, truth = case.slab(), case.PARAMETERS
     # Without noise, and from finer steps than the fit takes.
     data = simulate(case.model(domain, truth), case.regimen(truth), case.state0(domain), VISITS, max_step=0.5).states
@@ -49,8 +50,8 @@ def rows() -> list[Row]:
             model,
             case.regimen(truth),
             DensityField(case.state0(grid)),
-            # The data have no noise; with more than this the prior would pull the mode away from the truth.
-            {"density": CellDensityObservation(noise_std=0.01)},
+            # Neither noise nor model error is in the data; with more than this the prior would pull the mode away.
+            {"density": CellDensityObservation(noise_std=0.01, discrepancy_std=0.0)},
             [Datum(day, "density", u.ravel()[index], index) for day, u in zip(VISITS, observed, strict=True)],
             prior,
             max_step=MAX_STEP_DAYS,
@@ -84,15 +85,15 @@ def rows() -> list[Row]:
     least_squares(counted, np.zeros(len(truth)), jac=differences, method="lm", xtol=1e-3, ftol=1e-3)
     seconds = interleaved({"coarse, then fine": fit, "fine": fit_fine}, REPEATS)
     arguments = (case.model(domain, truth), case.regimen(truth), case.state0(domain), VISITS[-1])
-    its = median(interleaved({"peer": lambda: peer.solve(*arguments)}, 5), "peer")
+    its = median(interleaved({"peer": lambda: peer.solve(*arguments, device)}, 5), "peer")
     mine = median(seconds, "coarse, then fine")
     return [
         Row(
             "4 parameters on 5 visits",
-            f"{mine:.1f} s, {near.steps} steps on {COARSE_MM:g} mm and {mode.steps} on the whole grid, "
+            f"{mine:.2g} s, {near.steps} steps on {COARSE_MM:g} mm and {mode.steps} on the whole grid, "
             f"worst parameter {100 * worst:.2f} % from the truth",
             f"{count['solves'] * its / mine:.0f} times the peer ({count['solves']} solves by finite differences, "
-            f"{its:.1f} s each); {median(seconds, 'fine'):.1f} s and {direct.steps} steps without the coarse grid",
+            f"{its:.2g} s each); {median(seconds, 'fine'):.2g} s and {direct.steps} steps without the coarse grid",
             "500 times, 5 s, 1 %",
         )
     ]

@@ -53,7 +53,7 @@ def rows() -> list[Row]:
         return Row(
             what,
             f"{ratio(seconds, name, 'forward'):.1f} forward solves{more}",
-            f"{1e3 * median(seconds, name):.0f} ms; forward {1e3 * median(seconds, 'forward'):.0f} ms",
+            f"{1e3 * median(seconds, name):.3g} ms; forward {1e3 * median(seconds, 'forward'):.3g} ms",
             goal,
         )
 

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 import batch
+import calibration
 import case
 import derivative
 import jax
@@ -36,6 +37,7 @@ def main(names: list[str]) -> None:
         "solve": solve_rows,
         "brain": whole_brain_rows,
         "derivative": derivative.rows,
+        "calibration": partial(calibration.rows, "cuda"),
         "batch": batch.solves,
     }
     unknown = set(names) - set(parts)

@@ -3,8 +3,11 @@
 import importlib.util
 from pathlib import Path
 
+import jax
 import line
+import numpy as np
 import pytest
+from precision import inexact_products
 
 from twinjax.core.config import choices
 
@@ -25,6 +28,7 @@ def test_derivatives_on_a_line_with_fractions_density_and_a_segmentation():
     found = gradients.check(problem)
     assert set(found) == {"gradient", "Jacobian", "Gauss-Newton-vector"}
     assert_right(found)
+    assert not inexact_products(jax.jacrev(problem.residuals), np.zeros(problem.dimension))
 
 
 def test_a_wrong_derivative_is_found():
@@ -34,4 +38,6 @@ def test_a_wrong_derivative_is_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("model", choices("model"))
 def test_derivatives_of_a_model(model):
-    assert_right(gradients.check_model(gradients.problem_of(model)))
+    problem = gradients.problem_of(model)
+    assert_right(gradients.check_model(problem))
+    assert not inexact_products(problem.residuals, np.zeros(problem.dimension))

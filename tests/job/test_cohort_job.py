@@ -191,9 +191,10 @@ def killed_until_done(command: list[str], folder: Path, kills: int) -> int:
 
 
 def test_a_cohort_that_is_killed_goes_on_to_the_same_end(here, tmp_path):
-    config = configuration("cohort=virtual", "cohort.patients=12", "cohort.workers=2")
+    # A dozen are done within a second: enough of them that none of the kills comes too late.
+    config = configuration("cohort=virtual", "cohort.patients=40", "cohort.workers=2")
     run_cohort(config, tmp_path / "undisturbed", NAMES, job=stand_in)
-    command = [sys.executable, str(Path(__file__).with_name("stand_in.py")), "2", "12", str(tmp_path / "killed")]
+    command = [sys.executable, str(Path(__file__).with_name("stand_in.py")), "2", "40", str(tmp_path / "killed")]
     assert killed_until_done(command, tmp_path / "killed", kills=3) == 3
     assert files(tmp_path / "killed") == files(tmp_path / "undisturbed")
 

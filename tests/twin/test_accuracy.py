@@ -119,6 +119,17 @@ def test_nothing_held_out_has_no_metrics():
     assert accuracy.held_out_metrics([score(held_out=False)]) == []
 
 
+def test_true_parameters_are_counted_inside_their_intervals():
+    posterior = bar.posterior()
+    (name,) = posterior.names[:1]
+    low, high = posterior.credible_interval(0.9)[name]
+    (row,) = accuracy.parameter_metrics(posterior, {name: (low + high) / 2, "of no interest": 1.0})
+    assert (row["value"], row["n"], row["met"]) == (100.0, 1, True)
+    (row,) = accuracy.parameter_metrics(posterior, {name: high + 1e-6})
+    assert (row["value"], row["met"]) == (0.0, False)
+    assert accuracy.parameter_metrics(posterior, None) == accuracy.parameter_metrics(posterior, {}) == []
+
+
 def test_a_fit_that_is_the_scan():
     rows = {r["metric"]: r for r in accuracy.fit_metrics(bar.scan(CORE, WHOLE), bar.prediction(CORE, WHOLE, [1.0]))}
     for label in ("core", "whole tumour"):

@@ -4,6 +4,7 @@ from twinjax.calibration.calibrator import AbstractCalibrator as AbstractCalibra
 from twinjax.calibration.calibrator import in_folder as in_folder
 from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
+from twinjax.calibration.datum import Datum as Datum
 from twinjax.calibration.drawn import drawn_patient as drawn_patient
 from twinjax.calibration.ensemble import EnsembleSampler as EnsembleSampler
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration
@@ -29,7 +30,6 @@ from twinjax.calibration.population_posterior import PopulationPosterior as Popu
 from twinjax.calibration.posterior import Posterior as Posterior
 from twinjax.calibration.prior import Parameter as Parameter
 from twinjax.calibration.prior import Prior as Prior
-from twinjax.calibration.problem import Datum as Datum
 from twinjax.calibration.problem import InverseProblem as InverseProblem
 from twinjax.calibration.problem import coarse_and_fine as coarse_and_fine
 from twinjax.calibration.profile import Profile as Profile

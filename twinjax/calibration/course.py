@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from twinjax.calibration.applicable import applicable
+from twinjax.calibration.datum import Datum
 from twinjax.calibration.prior import Prior
-from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractLumpedModel, InitialSize
 from twinjax.observation import QuantityObservation

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from twinjax.core.products import product
+
 # Damping is raised where a step gains less than this share of what was foreseen, and lowered where more.
 LITTLE, MUCH = 0.25, 0.75
 LEAST_DAMPING, MOST_DAMPING = 1e-13, 1e3
@@ -27,9 +29,9 @@ def damped_solutions(
     NaN where rounding leaves the normal equations without a factor: a step to refuse, after which damping is larger.
     """
     count, size = jacobian.shape
-    normal = jacobian.T @ jacobian / count + damping * jnp.eye(size, dtype=jacobian.dtype)
+    normal = product(jacobian.T, jacobian) / count + damping * jnp.eye(size, dtype=jacobian.dtype)
     factor = jax.scipy.linalg.cho_factor(normal)
-    return -jax.scipy.linalg.cho_solve(factor, jacobian.T @ right / count)
+    return -jax.scipy.linalg.cho_solve(factor, product(jacobian.T, right) / count)
 
 
 def next_damping(damping, before, foreseen, after) -> tuple[Array, Array]:

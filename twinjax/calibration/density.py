@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 from twinjax.calibration.problem import InverseProblem
+from twinjax.core.products import product
 from twinjax.model import AbstractSpatialModel
 from twinjax.simulation import side_by_side
 
@@ -37,7 +38,7 @@ def differentiable_log_density(problem: InverseProblem, z: Float[Array, " parame
     value, gradient = jax.vmap(along, out_axes=(None, 0))(jnp.eye(problem.dimension))
     # Where a solve fails the value says so; a gradient of NaN would turn minus infinity into NaN.
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-    return value + gradient @ (z - still)
+    return value + product(gradient, z - still)
 
 
 def log_densities(problem: InverseProblem, z: Float[np.ndarray, "points parameters"]) -> Float[np.ndarray, " points"]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.products import contracted
 
 # A grid's axis in mm: (centre of the first voxel, voxel edge, count).
 Axis = tuple[float, float, int]
@@ -101,7 +102,7 @@ class CosineField:
         scale, bases, deviation = _tables(self, axes)
         field = z.reshape(self.modes) * jnp.asarray(scale, z.dtype)
         for basis in bases:
-            field = jnp.tensordot(field, jnp.asarray(basis, z.dtype), axes=(0, 1), precision="highest")
+            field = contracted(field, jnp.asarray(basis, z.dtype), axes=(0, 1))
         return field / jnp.asarray(deviation, z.dtype)
 
     def adjoint(self, weights: Float[Array, "*grid"], axes: tuple[Axis, ...]) -> Float[Array, " size"]:

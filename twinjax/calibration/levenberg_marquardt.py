@@ -17,6 +17,7 @@ from twinjax.calibration.curvature import residuals_and_jacobian
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 
 log = logging.getLogger("twinjax")
 
@@ -127,7 +128,7 @@ class LevenbergMarquardt(AbstractCalibrator):
         problem, mode = self.fit_mode(problem, key=jax.random.fold_in(key, 1))
         root = jnp.asarray(np.linalg.cholesky(mode.covariance))
         white = jax.random.normal(key, (2, -(-self.draws // 2), problem.dimension))
-        z = mode.z + white @ root.T
+        z = mode.z + product(white, root.T)
         return Posterior.from_draws(
             problem,
             z,

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration.applicable import applicable
+from twinjax.calibration.datum import Datum
 from twinjax.calibration.prior import Prior
-from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.calibration.problem import InverseProblem
 from twinjax.calibration.scan_data import (
     CELL_DENSITY_NOISE,
     PET_NOISE,

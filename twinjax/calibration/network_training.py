@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from twinjax.calibration.damped_step import damped_solutions, linearised, next_damping
 from twinjax.calibration.network_density import NetworkDensity, Points
 from twinjax.calibration.problem import InverseProblem
+from twinjax.core.products import product
 from twinjax.network import Network
 
 # The parameters move in every so many steps of the weights.
@@ -116,7 +117,7 @@ def _weights_moved(
     solved = damped_solutions(jacobian, state.damping, right)
     change, sensitivity = solved[:, 0], solved[:, 1:]
     before, after = jnp.mean(value**2), system.mean_square(w + change, points, z, w)
-    foreseen = jnp.mean((value + jacobian @ change) ** 2)
+    foreseen = jnp.mean((value + product(jacobian, change)) ** 2)
     accepted, damping = next_damping(state.damping, before, foreseen, after)
     moved = state._replace(
         weights=jnp.where(accepted, w + change, w),
@@ -134,11 +135,11 @@ def _parameters_moved(system: System, points: Points, sensitivity, state: Traini
         return jax.jvp(system.data, (state.weights, state.z), (direction, unit))
 
     misfit, slope = jax.vmap(along, out_axes=(None, 0))(sensitivity.T, jnp.eye(state.z.size))
-    hessian, gradient = slope @ slope.T, slope @ misfit
+    hessian, gradient = product(slope, slope.T), product(slope, misfit)
     change = -jnp.linalg.solve(hessian, gradient)
-    distance = jnp.sqrt(-change @ gradient)
+    distance = jnp.sqrt(-product(change, gradient))
     change *= jnp.minimum(1.0, state.radius / jnp.max(jnp.abs(change)))
-    weights, z = state.weights + sensitivity @ change, state.z + change
+    weights, z = state.weights + product(sensitivity, change), state.z + change
     allowed = system.mean_square(weights, points, z, state.weights) < LARGEST_RISE * state.loss
     return state._replace(
         weights=jnp.where(allowed, weights, state.weights),

@@ -17,6 +17,7 @@ from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 from twinjax.simulation import side_by_side
 
 log = logging.getLogger("twinjax")
@@ -109,7 +110,7 @@ class NoUTurnSampler(AbstractCalibrator):
             )
         return Posterior.from_draws(
             problem,
-            mode.z + kept["xi"] @ root.T,
+            mode.z + product(kept["xi"], root.T),
             mode.z,
             method="NUTS",
             doubts=doubts,
@@ -174,7 +175,7 @@ def _sampler(warmup: int, target_accept: float, max_tree_depth: int, chain_metho
 
 
 def _potential(problem, center, scale):
-    return lambda xi: -differentiable_log_density(problem, center + scale @ xi)
+    return lambda xi: -differentiable_log_density(problem, center + product(scale, xi))
 
 
 def _kept(states):

@@ -14,6 +14,7 @@ from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.population import NARROWEST, Points, PopulationModel, unpacked
 from twinjax.calibration.population_posterior import PopulationPosterior
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 
 # Vehtari et al. 2024 (JMLR 25:72): weights whose tail has a larger shape are not to be trusted.
 LARGEST_PARETO_K = 0.7
@@ -121,7 +122,7 @@ def _population_mode(population, points, x):
 def _laplace_draws(population, points, x, key, count: int):
     """(count, unknowns) draws from a t distribution around the mode x, and the logarithms of their weights."""
     curvature, axes = jnp.linalg.eigh(-jax.hessian(partial(population.log_density, points))(x))
-    covariance = (axes / jnp.maximum(curvature, FLATTEST)) @ axes.T
+    covariance = product(axes / jnp.maximum(curvature, FLATTEST), axes.T)
     proposal = dist.MultivariateStudentT(5.0, x, jnp.linalg.cholesky((covariance + covariance.T) / 2))
     xs = proposal.sample(key, (count,))
     density = jax.lax.map(partial(population.log_density, points), xs)
@@ -132,9 +133,9 @@ def _laplace_draws(population, points, x, key, count: int):
 def _patient_moments(population, points, x):
     """Mean (patients, parameters) and covariance of every patient's posterior."""
     weights = jax.nn.softmax(population.log_weights(points, *unpacked(x)), axis=1)
-    mean = jnp.einsum("ns,nsp->np", weights, points.theta)
+    mean = jnp.einsum("ns,nsp->np", weights, points.theta, precision="highest")
     away = points.theta - mean[:, None]
-    covariance = jnp.einsum("ns,nsp,nsq->npq", weights, away, away)
+    covariance = jnp.einsum("ns,nsp,nsq->npq", weights, away, away, precision="highest")
     return mean, covariance + NARROWEST**2 * jnp.eye(mean.shape[1])
 
 

@@ -1,7 +1,6 @@
 """`InverseProblem`: one definition of the misfit for every calibration method."""
 
 import copy
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,70 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
+from twinjax.calibration.datum import Datum
 from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, edge_density, placed_prior
 from twinjax.core.errors import InputError
-from twinjax.domain import Sampling
+from twinjax.core.products import product
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
-from twinjax.observation import AbstractObservation, Readings
+from twinjax.observation import AbstractObservation
 from twinjax.simulation import Trajectory, simulate
 from twinjax.treatment import Regimen
-
-log = logging.getLogger("twinjax")
-
-
-class Datum(eqx.Module):
-    """What one observation gave on one day.
-
-    **Fields:** `time` (days), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
-    which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
-    is a scalar and n = 1; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
-    counts the larger ones then.
-    """
-
-    # An array, as all that differs between patients: a number of its own would compile every patient anew.
-    time: Float[Array, ""]
-    readings: Readings
-    index: Int[Array, " n"] | None
-    sampling: Sampling | None
-    observation: str = eqx.field(static=True)
-
-    def __init__(self, day: float, observation: str, values, index=None, *, side=None, sampling=None):
-        """`side` (n,): -1 of a reading below what could be told, 1 above, 0 of one that was read (None: all were).
-
-        Missing values (NaN) are dropped; `InputError` where none is left, or one is infinite.
-        """
-        self.time, self.observation, self.sampling = jnp.asarray(day, float), observation, sampling
-        values = np.atleast_1d(np.asarray(values, float))
-        known = ~np.isnan(values)
-        if known.any() and not known.all():
-            log.info("  day %g: %d missing '%s' values are left out", day, (~known).sum(), observation)
-        if not known.any():
-            raise InputError(f"day {day:g}: no '{observation}' data are left after masking")
-        if np.isinf(values).any():
-            raise InputError(f"day {day:g}: the '{observation}' data have infinite values")
-        side = None if side is None or not np.any(side) else jnp.asarray(np.atleast_1d(side)[known], int)
-        self.readings = Readings(jnp.asarray(values[known]), side)
-        self.index = None if index is None else jnp.asarray(np.asarray(index)[known])
-
-    @property
-    def day(self) -> float:
-        """The day as a number; not for traced data."""
-        return float(self.time)
-
-    @property
-    def values(self) -> Float[Array, " n"]:
-        return self.readings.values
-
-    def pick(self, prediction: Array) -> Array:
-        """(n,) the predicted values of these data."""
-        if self.index is None:
-            return jnp.atleast_1d(prediction)
-        seen = prediction if self.sampling is None else self.sampling(prediction)
-        return seen.ravel()[self.index]
 
 
 class InverseProblem(eqx.Module):
@@ -120,7 +67,7 @@ class InverseProblem(eqx.Module):
         placed = regimen.on(model.domain) if isinstance(model, AbstractSpatialModel) else regimen
         self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
-        boxed = tuple(sorted((_in_box(datum, box, model) for datum in data), key=lambda datum: datum.day))
+        boxed = tuple(sorted((datum.in_box(box, model) for datum in data), key=lambda datum: datum.day))
         prior = placed_prior(prior, self.tumor)
         self.forecast_prior = prior if forecast_prior is None else forecast_prior.with_fields(prior.places)
         self.solver, self.prior, self.max_step, self.box = solver, prior, float(max_step), box
@@ -135,7 +82,7 @@ class InverseProblem(eqx.Module):
                 raise InputError(f"data of day {datum.day:g} lie before the start of the model, day {start:g}")
         if self.forecast_prior.names[: len(prior.names)] != prior.names:
             raise InputError("forecast_prior must begin with the parameters of prior, in their order")
-        self.data = tuple(_prepared(datum, self.tumor) for datum in boxed)
+        self.data = tuple(datum.prepared(self.tumor) for datum in boxed)
         set_by: dict[str, str] = {}
         for parameter in prior.parameters:
             for path in parameter.where:
@@ -273,7 +220,7 @@ class InverseProblem(eqx.Module):
         center = jnp.zeros(n) if center is None else center
         scale = jnp.eye(n) if scale is None else scale
         xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), (n,)))
-        z = center + scale @ xi
+        z = center + product(scale, xi)
         numpyro.factor("log_density", self.log_density(z))
         numpyro.deterministic("z", z)
         for name, value in self.prior.values(z).items():
@@ -369,36 +316,3 @@ def coarse_and_fine(
     """
     edge = max(resolution_mm, *model.domain.spacing)
     return problem_of(model.on(model.domain.resampled(edge))), problem_of(model)
-
-
-def _prepared(datum: Datum, tumor: Tumor) -> Datum:
-    """The datum with what its likelihood needs to know of its voxels."""
-    observation = tumor.observation[datum.observation]
-    grid = datum.sampling
-    if grid is None and isinstance(tumor.model, AbstractSpatialModel):
-        grid = tumor.model.domain
-    index = None if datum.index is None else np.asarray(datum.index)
-    try:
-        readings = observation.prepared(datum.readings, index, grid)
-    except InputError as error:
-        raise InputError(f"day {datum.day:g}, '{datum.observation}': {error}") from error
-    return eqx.tree_at(lambda d: d.readings, datum, readings)
-
-
-def _in_box(datum: Datum, box: Box | None, model: AbstractTumorModel) -> Datum:
-    """The datum with its voxel index counted in the box."""
-    if box is None or datum.index is None:
-        return datum
-    assert isinstance(model, AbstractSpatialModel)
-    if datum.sampling is not None:
-        try:
-            cropped = datum.sampling.cropped(*box, np.asarray(datum.index))
-        except InputError as error:
-            raise InputError(f"day {datum.day:g}, '{datum.observation}': {error}") from error
-        return eqx.tree_at(lambda d: d.sampling, datum, cropped)
-    lower, upper = (np.asarray(corner)[:, None] for corner in box)
-    index = np.stack(np.unravel_index(np.asarray(datum.index), model.domain.shape))
-    if (index < lower).any() or (index >= upper).any():
-        raise InputError(f"day {datum.day:g}: '{datum.observation}' data lie outside the box {box}; enlarge it")
-    inside = np.ravel_multi_index(tuple(index - lower), tuple((upper - lower)[:, 0]))
-    return eqx.tree_at(lambda d: d.index, datum, jnp.asarray(inside))

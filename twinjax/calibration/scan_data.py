@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from twinjax.calibration.problem import Datum
+from twinjax.calibration.datum import Datum
 from twinjax.core.errors import InputError
 from twinjax.domain import WHOLE, Domain, Sampling
 from twinjax.imaging import labels

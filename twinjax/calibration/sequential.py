@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from twinjax.calibration.calibrator import AbstractCalibrator
+from twinjax.calibration.datum import Datum
 from twinjax.calibration.density import datum_log_likelihoods
 from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.importance import LARGEST_PARETO_K
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt, Mode
 from twinjax.calibration.posterior import Posterior
-from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 
 log = logging.getLogger("twinjax")

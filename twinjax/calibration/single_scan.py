@@ -6,8 +6,9 @@ import diffrax
 import numpy as np
 
 from twinjax.calibration.applicable import applicable
+from twinjax.calibration.datum import Datum
 from twinjax.calibration.prior import Prior
-from twinjax.calibration.problem import Datum, InverseProblem
+from twinjax.calibration.problem import InverseProblem
 from twinjax.calibration.scan_data import (
     PET_NOISE,
     fet_uptake,

@@ -18,6 +18,7 @@ from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError, MissingDependencyError
+from twinjax.core.products import product
 from twinjax.simulation import side_by_side
 
 log = logging.getLogger("twinjax")
@@ -156,7 +157,7 @@ def _sampler(particles: int, moves: int, target_ess: float, at_once: int):
     walk = blackjax.mcmc.random_walk.build_additive_step()
 
     def move(key, state, log_density, root):
-        return walk(key, state, log_density, lambda key, z: root @ jax.random.normal(key, z.shape))
+        return walk(key, state, log_density, lambda key, z: product(root, jax.random.normal(key, z.shape)))
 
     def start(key, dimension: int) -> _State:
         key, key_prior = jax.random.split(key)

@@ -29,6 +29,7 @@ from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 
 log = logging.getLogger("twinjax")
 
@@ -191,4 +192,4 @@ def _fitting(guide: str, learning_rate: float, particles: int, dimension: int) -
 def _model(problem, center, scale):
     xi = numpyro.sample("xi", dist.ImproperUniform(dist.constraints.real_vector, (), center.shape))
     if problem is not None:
-        numpyro.factor("log_density", differentiable_log_density(problem, center + scale @ xi))
+        numpyro.factor("log_density", differentiable_log_density(problem, center + product(scale, xi)))

@@ -17,6 +17,7 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 from twinjax.domain.flux import materialise
 
 # Poisson's ratio of breast and brain tissue in this field: nearly incompressible (Weis et al. 2013, Phys Med Biol
@@ -166,7 +167,7 @@ class _Grid(eqx.Module):
         matrix = jnp.asarray(_element_stiffness(self.spacing, self.poisson_ratio), u.dtype)
         # Stored in between, or XLA would do all of it anew for every corner that a node is: ten times slower.
         corners = materialise(self._gathered(self.free * u))
-        return self.free * self._scattered(self.stiffness * materialise(matrix @ corners), len(u))
+        return self.free * self._scattered(self.stiffness * materialise(product(matrix, corners)), len(u))
 
     def load(self, pressure: Float[Array, "*grid"]) -> Float[Array, "axes nodes"]:
         """The nodal forces of a pressure per voxel: its integral against div(v)."""

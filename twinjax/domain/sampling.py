@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.products import contracted
 from twinjax.domain.domain import Domain
 from twinjax.domain.resample import overlap
 
@@ -32,7 +33,7 @@ class Sampling(eqx.Module):
     def __call__(self, field: Float[Array, "*grid"]) -> Float[Array, "*shape"]:
         for factor in self.factors:
             # The axis that was first becomes the last, so that all come back in order.
-            field = jnp.tensordot(field, factor.astype(field.dtype), axes=(0, 1))
+            field = contracted(field, factor.astype(field.dtype), axes=(0, 1))
         return field
 
     def cropped(self, lower: tuple[int, ...], upper: tuple[int, ...], index: np.ndarray) -> "Sampling":

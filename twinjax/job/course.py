@@ -17,6 +17,7 @@ from twinjax.patient import ClinicalCourse
 from twinjax.report import write_report
 from twinjax.report.course import course_report
 from twinjax.twin import CourseForecast, DigitalTwin, Question
+from twinjax.twin.accuracy import parameter_metrics
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
@@ -61,7 +62,7 @@ def run_course(
         run.write_csv("forecast.csv", prediction.rows())
     with run.stage("compare with what was held out"):
         scores = course_scores(patient, prediction, last_day)
-        rows = course_metrics(scores)
+        rows = course_metrics(scores) + parameter_metrics(posterior, patient.truth)
         run.write_metrics(rows)
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome=model.size_quantity

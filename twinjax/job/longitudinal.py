@@ -19,7 +19,7 @@ from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
 from twinjax.twin import DigitalTwin, Forecast, Question, brain_displacement, complete_response
-from twinjax.twin.accuracy import forecast_scores, held_out_metrics
+from twinjax.twin.accuracy import forecast_scores, held_out_metrics, parameter_metrics, true_parameters
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
 log = logging.getLogger("twinjax")
@@ -99,6 +99,7 @@ def run_longitudinal(
             run.write_csv("laboratory.csv", prediction.laboratory.rows())
             laboratory = course_scores(course, prediction.laboratory, last_day)
             rows += course_metrics(laboratory)
+        rows += parameter_metrics(posterior, true_parameters(patient, posterior))
         run.write_metrics(rows)
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"

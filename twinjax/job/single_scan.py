@@ -19,7 +19,7 @@ from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
 from twinjax.twin import DigitalTwin, Forecast, equal_volume_plan, recurrence_coverage, standard_plan
-from twinjax.twin.accuracy import fit_metrics, metric_row
+from twinjax.twin.accuracy import fit_metrics, metric_row, parameter_metrics, true_parameters
 
 log = logging.getLogger("twinjax")
 
@@ -77,6 +77,7 @@ def run_single_scan(
             for name, target in (("standard 15 mm plan", plan.standard), ("model plan", plan.model)):
                 covered = 100 * recurrence_coverage(target, recurrence > 0)
                 rows.append(metric_row(f"recurrence inside the {name}", covered, "%", count))
+        rows += parameter_metrics(posterior, true_parameters(patient, posterior))
         run.write_metrics(rows)
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from twinjax.core.kills import Kills
+from twinjax.core.products import product
 from twinjax.model.growth import relative_expm1
 
 # Degree of the Chebyshev interpolation in the exposure, plus one. Its error is about (b w / 4)^16 / 16! relative for a
@@ -56,8 +57,8 @@ def _interpolated(function, x):
     angles = np.pi * (np.arange(NODES) + 0.5) / NODES
     to_coefficients = 2 / NODES * np.cos(np.outer(np.arange(NODES), angles))
     to_coefficients[0] /= 2
-    coefficients = jnp.asarray(to_coefficients, x.dtype) @ function(
-        centre + half * jnp.asarray(np.cos(angles), x.dtype)
+    coefficients = product(
+        jnp.asarray(to_coefficients, x.dtype), function(centre + half * jnp.asarray(np.cos(angles), x.dtype))
     )
     # Clenshaw's recurrence.
     scaled = (x - centre) / half

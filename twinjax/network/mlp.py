@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,10 @@ class Perceptron(nnx.Module):
     """
 
     def __init__(self, inputs: int, *, width: int = 64, depth: int = 4, rngs: nnx.Rngs):
-        sizes = [inputs] + [width] * depth
-        self.hidden = nnx.List([nnx.Linear(a, b, param_dtype=float, rngs=rngs) for a, b in itertools.pairwise(sizes)])
-        zeros = nnx.initializers.zeros_init()
-        self.last = nnx.Linear(sizes[-1], 1, kernel_init=zeros, bias_init=zeros, param_dtype=float, rngs=rngs)
+        sizes, zeros = [inputs] + [width] * depth, nnx.initializers.zeros_init()
+        layer = partial(nnx.Linear, param_dtype=float, precision="highest", rngs=rngs)
+        self.hidden = nnx.List([layer(a, b) for a, b in itertools.pairwise(sizes)])
+        self.last = layer(sizes[-1], 1, kernel_init=zeros, bias_init=zeros)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.hidden:

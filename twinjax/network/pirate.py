@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from twinjax.core.products import product
 from twinjax.network.adapter import Network
 
 # Of the logarithms of the scales that a factorised kernel begins with (Wang et al. 2022, arXiv 2210.01274).
@@ -20,7 +21,7 @@ class FactorisedLinear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs, float))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ (self.kernel[...] * jnp.exp(self.log_scale[...])) + self.bias[...]
+        return product(x, self.kernel[...] * jnp.exp(self.log_scale[...])) + self.bias[...]
 
 
 class PirateBlock(nnx.Module):
@@ -55,13 +56,13 @@ class PirateNet(nnx.Module):
         self.last, self.offset = nnx.Param(jnp.zeros(width, float)), nnx.Param(jnp.zeros((), float))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        phase = x @ self.waves[...]
+        phase = product(x, self.waves[...])
         embedded = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=-1)
         one, other = jnp.tanh(self.one(embedded)), jnp.tanh(self.other(embedded))
         h = jnp.tanh(self.first(embedded))
         for block in self.blocks:
             h = block(h, one, other)
-        return h @ self.last[...] + self.offset[...]
+        return product(h, self.last[...]) + self.offset[...]
 
 
 def pirate_net(inputs: int, *, width: int = 16, blocks: int = 1, frequency: float = 1.0, seed: int = 0) -> Network:

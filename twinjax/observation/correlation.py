@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import linalg
 
+from twinjax.core.products import contracted, product
+
 log = logging.getLogger("twinjax")
 
 # Distance of the points that carry the modes, in decay lengths: they hold more than nine tenths of the variance.
@@ -97,16 +99,16 @@ class CorrelatedModes(eqx.Module):
         box = box.ravel().at[self.voxel].set(field).reshape(box.shape)
         for factor in self.factors:
             # The axis that was first becomes the last, so that all come back in order.
-            box = jnp.tensordot(box, factor, axes=(0, 0))
-        return self.mixing.T @ box.ravel()[self.node]
+            box = contracted(box, factor, axes=(0, 0))
+        return product(self.mixing.T, box.ravel()[self.node])
 
     def expand(self, coefficients: Float[Array, " K"]) -> Float[Array, " n"]:
         """Φ coefficients."""
         shape = [factor.shape[1] for factor in self.factors]
         grid = jnp.zeros(int(np.prod(shape)), coefficients.dtype)
-        grid = grid.at[self.node].set(self.mixing @ coefficients).reshape(shape)
+        grid = grid.at[self.node].set(product(self.mixing, coefficients)).reshape(shape)
         for factor in self.factors:
-            grid = jnp.tensordot(grid, factor, axes=(0, 1))
+            grid = contracted(grid, factor, axes=(0, 1))
         return grid.ravel()[self.voxel]
 
     def deviations(self, white, correlated) -> Float[Array, " K"]:

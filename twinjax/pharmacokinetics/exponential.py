@@ -17,6 +17,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from twinjax.core.products import product
+
 # Below this the upward recursions lose digits, and TERMS terms of the series are exact in double precision.
 SMALL = 1.0
 TERMS = 20
@@ -56,13 +58,13 @@ def psi(order: int, a, b) -> tuple[Array, ...]:
 
 def _series(order: int, a):
     """sum over n of (-a)^n / (n + order)!."""
-    return _powers(-a) @ jnp.asarray(_coefficients(order)[:TERMS], a.dtype)
+    return product(_powers(-a), jnp.asarray(_coefficients(order)[:TERMS], a.dtype))
 
 
 def _double_series(order: int, a, b):
     """sum over i, j of (-a)^i (-b)^j / (i + j + order)!."""
     table = [_coefficients(order)[i : i + TERMS] for i in range(TERMS)]
-    return jnp.sum(_powers(-a) @ jnp.asarray(table, a.dtype) * _powers(-b), axis=-1)
+    return jnp.sum(product(_powers(-a), jnp.asarray(table, a.dtype)) * _powers(-b), axis=-1)
 
 
 def _coefficients(order: int) -> list[float]:

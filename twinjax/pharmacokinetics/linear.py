@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 from twinjax.pharmacokinetics.compartments import Compartments, compartments
 from twinjax.pharmacokinetics.pharmacokinetics import AbstractPharmacokinetics
 from twinjax.pharmacokinetics.response import AbstractResponse, OneStage, TwoStages
@@ -83,8 +84,8 @@ class LinearPharmacokinetics(AbstractPharmacokinetics):
     def concentration(self, dosing, times):
         weights, response = self._response()
         elapsed = (jnp.asarray(times)[..., None] - dosing.times)[..., None]
-        amounts = response.value(elapsed, dosing.durations[:, None]) @ weights
-        return amounts @ dosing.amounts
+        amounts = product(response.value(elapsed, dosing.durations[:, None]), weights)
+        return product(amounts, dosing.amounts)
 
     def moments(self, dosing, start, stop):
         weights, response = self._response()
@@ -92,7 +93,7 @@ class LinearPharmacokinetics(AbstractPharmacokinetics):
         begin = jnp.maximum(start - dosing.times, 0.0)
         end = jnp.maximum(stop - dosing.times, begin)
         total, weighted = response.moments(begin[:, None], end[:, None], dosing.durations[:, None])
-        total, weighted = total @ weights, weighted @ weights
+        total, weighted = product(total, weights), product(weighted, weights)
         some = total > 0
         mean = jnp.where(some, weighted, 0.0) / jnp.where(some, total, 1.0)
         since_start = jnp.clip(dosing.times - start, 0.0, stop - start)

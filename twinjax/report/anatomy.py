@@ -25,6 +25,7 @@ PLAN_LINES: tuple[Line, ...] = (
     (COLORS["green"], "-."),
     (COLORS["purple"], (0, (1, 1))),
 )
+ON_DARK = {"color": "white", "ha": "center", "fontsize": 8, "bbox": {"facecolor": "black", "linewidth": 0}}
 # White on the maps: the density's colours hold both of the others.
 LEVEL_LINES: tuple[Line, ...] = (("white", "-"), ("white", "--"))
 
@@ -79,7 +80,7 @@ def density_maps(
             show_anatomy(panel, view, background)
             values = view.cut(field[time])
             if np.isnan(values).any():
-                panel.text(0.5, 0.5, "not known", transform=panel.transAxes, color="white", ha="center", fontsize=8)
+                panel.text(0.5, 0.5, "not known", transform=panel.transAxes, **ON_DARK)
                 continue
             opacity = 0.8 * np.clip(values / (0.15 * top), 0, 1)
             panel.imshow(values, vmin=0, vmax=top, cmap=cmap, alpha=opacity, aspect=view.aspect)

@@ -41,7 +41,7 @@ from twinjax.twin import (
     Recommendation,
     SwitchingRecommendation,
 )
-from twinjax.twin.accuracy import segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
 from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
@@ -83,6 +83,12 @@ def longitudinal_report(
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
+    for row in metrics:
+        if row["metric"] == TRUE_PARAMETERS:
+            inside = round(row["value"] * row["n"] / 100)
+            summary.append(
+                f"Of the {row['n']} parameters that this patient was made with {inside} lie in their 90 % interval."
+            )
     sections = [
         Section(
             "Scans",
@@ -209,7 +215,7 @@ def _accuracy_section(
         "How good was it",
         "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
         "that it was made with.",
-        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))],
+        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))] if held else [],
         [
             metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets."),
             *([measurement_table(measured)] if measured else []),

@@ -22,6 +22,9 @@ _SUMMARIES = (
     ("centre-of-mass distance, largest", "center_distance_mm", "mm", np.max, 5.0, -1),
 )
 
+# The metric that says whether the posterior itself holds, where the truth is known.
+TRUE_PARAMETERS = "90 % interval covers true parameters"
+
 
 def segmented_regions(scan: Scan, domain: Domain) -> dict[str, np.ndarray]:
     """Region to the voxels of `domain` (bool) that the scan's segmentation puts there."""
@@ -120,6 +123,18 @@ def fit_metrics(scan: Scan, prediction: Forecast) -> list[dict[str, Any]]:
         rows.append(metric_row(f"centre-of-mass distance of the fit, {label}", distance, "mm", 1))
     inside = [scores[f"{region}_in_interval"] for region in REGIONS]
     return [*rows, metric_row("90 % interval covers fitted volume", 100 * float(np.mean(inside)), "%", len(inside))]
+
+
+def parameter_metrics(posterior: Posterior, truth: Mapping[str, float] | None) -> list[dict[str, Any]]:
+    """How many of a synthetic patient's true parameters lie in their 90 % interval: one row, or none without truth."""
+    intervals = posterior.credible_interval(0.9)
+    inside = [
+        intervals[name][0] <= true <= intervals[name][1] for name, true in (truth or {}).items() if name in intervals
+    ]
+    if not inside:
+        return []
+    share = 100 * float(np.mean(inside))
+    return [metric_row(TRUE_PARAMETERS, share, "%", len(inside), target=90.0)]
 
 
 def metric_row(

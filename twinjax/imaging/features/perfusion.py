@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.products import product
 
 # The largest Ktrans (1/min) that is looked for; ve and vp are fractions.
 LARGEST = np.array([5.0, 1.0, 1.0])
@@ -204,7 +205,7 @@ def _fit_one(data, curve: _Curve, max_steps: int):
         fraction = jax.nn.sigmoid(free)
         value, jacobian = model(LARGEST * fraction)
         jacobian = jacobian * (LARGEST * fraction * (1 - fraction))
-        return jacobian.T @ jacobian, jacobian.T @ (value - data), jnp.sum(jnp.square(value - data))
+        return product(jacobian.T, jacobian), product(jacobian.T, value - data), jnp.sum(jnp.square(value - data))
 
     def step(state):
         free, (hessian, gradient, loss), damping, count, _ = state
@@ -226,10 +227,10 @@ def _fit_one(data, curve: _Curve, max_steps: int):
     found = LARGEST * jax.nn.sigmoid(free)
     _, jacobian = model(found)
     variance = loss / (len(data) - 3)
-    covariance = variance * jnp.linalg.inv(jacobian.T @ jacobian)
+    covariance = variance * jnp.linalg.inv(product(jacobian.T, jacobian))
     kep = found[0] / found[1]
     to_kep = jnp.stack([1 / found[1], -kep / found[1], jnp.zeros_like(kep)])
-    variances = jnp.append(jnp.diagonal(covariance), to_kep @ covariance @ to_kep)
+    variances = jnp.append(jnp.diagonal(covariance), product(product(to_kep, covariance), to_kep))
     # Rounding makes a singular matrix's inverse negative or NaN.
     spread = jnp.where(variances >= 0, jnp.sqrt(jnp.maximum(variances, 0)), jnp.inf)
     r_squared = 1 - loss / jnp.sum(jnp.square(data - data.mean()))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# How the names of those metrics begin that are shares of held-out values inside an interval of 90 %.
+# How the names of those metrics begin that are shares of values (held out, or true) inside an interval of 90 %.
 COVERAGE = "90 % interval covers"
 
 
@@ -49,7 +49,7 @@ def patient_row(found: Found) -> dict[str, Any]:
 def metric_rows(cohort: Sequence[Found]) -> list[dict[str, Any]]:
     """Each metric over the patients: median, 5th and 95th percentile, and in how many its target is met.
 
-    Of a coverage `value` is the share of all held-out values, and `error` its standard error over patients: the values
+    Of a coverage `value` is the share of all values, and `error` its standard error over patients: the values
     of one patient err together.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
