@@ -14,16 +14,16 @@ TIMES = 784.0 + 28.0 * np.arange(21)
 QUESTION = SwitchingQuestion(off_below=(1.0, 2.0, 4.0), on_above=(5.0, 10.0, 20.0))
 
 
-def course(resistant_at: int, off: slice) -> SwitchedCourses:
-    """Forty-one draws that rise from that review on, without treatment in `off`."""
-    psa = np.linspace(0.9, 1.1, 41)[:, None] * np.where(np.arange(21) < resistant_at, 1.0, 5.0)
+def course(lost_at: int, off: slice) -> SwitchedCourses:
+    """Forty-one draws that are above the ceiling from that review on, without treatment in `off`."""
+    psa = np.linspace(0.9, 1.1, 41)[:, None] * np.where(np.arange(21) < lost_at, 1.0, 50.0)
     treated = np.ones((41, 20), bool)
     treated[:, off] = False
-    return SwitchedCourses(TIMES, psa, treated, np.inf)
+    return SwitchedCourses(TIMES, psa, treated, QUESTION.ceiling_ng_ml)
 
 
 def row(off, on, course):
-    days = course.days_to_resistance
+    days = course.days_of_control
     return {
         "off_below": off,
         "on_above": on,
@@ -42,7 +42,7 @@ def made() -> SwitchingRecommendation:
     }
     thresholds = {"continuous": None, "trial": (4.0, 10.0), "recommended": (2.0, 10.0)}
     rows = [row(*(thresholds[name] or (None, None)), one) for name, one in courses.items()]
-    risk = {name: -float(one.days_to_resistance.mean()) for name, one in courses.items()}
+    risk = {name: -float(one.days_of_control.mean()) for name, one in courses.items()}
     return SwitchingRecommendation(
         QUESTION, 784.0, TIMES, thresholds, courses, risk, rows, {"growth_rate": -0.8}, ["a narrow grid"]
     )
@@ -52,17 +52,19 @@ def test_the_verdict_tells_days_probability_and_time_off(made):
     """Five reviews of 28 days later than continuous treatment, five of fifteen without treatment."""
     told = recommended(made)
     assert "on at a PSA of 10 ng/mL and off at 2" in told.verdict
-    assert "+140 days (140 to 140; later in 100 % of the draws) against continuous treatment" in told.verdict
-    assert "+84 days" in told.verdict and "33 % of the time off it" in told.verdict
+    assert (
+        "+140 days in the mean (140 to 140; longer in 100 % of the draws) against continuous treatment" in told.verdict
+    )
+    assert "+84 days" in told.verdict and "33 % of it without treatment" in told.verdict
     assert told.key_figure.value == "on 10, off 2 ng/mL"
 
 
-def test_what_is_no_later_and_what_never_comes_are_said(made):
+def test_what_is_no_better_and_what_never_comes_are_said(made):
     worse = replace(made, risk=made.risk | {"continuous": made.risk["recommended"]})
-    assert "No thresholds put resistance off" in recommended(worse).verdict
-    assert recommended(worse).key_figure.value == "none later"
+    assert "No thresholds keep control for longer" in recommended(worse).verdict
+    assert recommended(worse).key_figure.value == "none better"
     never = {name: replace(one, psa=np.ones_like(one.psa)) for name, one in made.courses.items()}
-    assert "Under no rule does PSA rise under treatment" in recommended(replace(made, courses=never)).verdict
+    assert "Under none of the plans is control lost" in recommended(replace(made, courses=never)).verdict
 
 
 def test_the_section_says_what_it_rests_on(made):

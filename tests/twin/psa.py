@@ -1,6 +1,6 @@
 """A synthetic patient known by PSA alone, with a posterior that is made, not fitted.
 
-Resistant cells are held less back by crowding than in conf/model, so that PSA rises under treatment within years.
+Crowding is at the lower end of the source's range, so that under treatment too PSA passes 40 ng/mL within years.
 """
 
 import numpy as np
@@ -15,15 +15,21 @@ from twinjax.twin.ahead import Ahead
 DECISION = 280.0
 PRIOR = Prior(
     {
-        "growth_rate": {"distribution": ("lognormal", 0.022, 0.2), "where": "model.growth_rate"},
+        "growth_rate": {"distribution": ("lognormal", 0.025, 0.2), "where": "model.growth_rate"},
         "supply_rate": {"distribution": ("lognormal", 0.05, 0.3), "where": "model.supply_rate"},
     }
 )
 
 
-def twin(draws: int = 20) -> DigitalTwin:
-    """Treated from day 0 to day 252."""
-    model = AndrogenCellQuota(supply_rate=0.05, sensitive_crowding=9e-6, resistant_crowding=9e-6)
+def twin(to_sensitive_rate: float = 0.018, draws: int = 20) -> DigitalTwin:
+    """Treated from day 0 to day 252. By default resistant cells turn back where androgen is, so that pauses pay."""
+    model = AndrogenCellQuota(
+        supply_rate=0.05,
+        sensitive_crowding=1e-6,
+        resistant_crowding=1e-6,
+        to_sensitive_rate=to_sensitive_rate,
+        initial_resistant_fraction=1e-4,
+    )
     observation = QuantityObservation("psa_ng_ml", 0.1)
     data = [Datum(100.0, "psa_ng_ml", observation.transform(1.0))]
     given = androgen_deprivation_cycles(0.0, 1, 252.0)

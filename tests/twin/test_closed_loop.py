@@ -10,6 +10,7 @@ from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched, t
 
 TIMES = psa.DECISION + 28.0 * np.arange(25)
 RULE = SwitchingRule(12.0, 30.0, 56.0)
+CEILING = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,12 @@ def draws():
 
 @pytest.fixture(scope="module")
 def looped(draws):
-    return switched(draws[0], RULE, TIMES, np.inf)
+    return switched(draws[0], RULE, TIMES, np.inf, CEILING)
+
+
+@pytest.fixture(scope="module")
+def always(draws):
+    return switched(draws[0], SwitchingRule.continuous(), TIMES, np.inf, CEILING)
 
 
 def on_review(rule: SwitchingRule, value: float, day: float, since: float) -> float:
@@ -53,47 +59,53 @@ def test_switched_by_hand_it_is_the_same_course(draws, looped):
     by_hand = AndrogenDeprivation.on_intervals(TIMES[edges[::2]], TIMES[edges[1::2]])
     courses = ahead.courses(past + Regimen([by_hand]), TIMES)
     np.testing.assert_allclose(looped.psa[0], courses[0], rtol=2e-4)
+    above = (courses[0] >= CEILING).tolist()
+    lost = next((i for i in range(len(TIMES) - 1) if above[i] and above[i + 1]), len(TIMES) - 1)
+    assert looped.days_of_control[0] == TIMES[lost] - TIMES[0]
 
 
-def test_never_off_is_continuous_treatment(draws):
+def test_never_off_is_continuous_treatment(draws, always):
     ahead, past = draws
-    always = switched(ahead, SwitchingRule.continuous(), TIMES, np.inf)
-    lowest = switched(ahead, SwitchingRule(1e-9, 1e-9, 0.0), TIMES, np.inf)
+    lowest = switched(ahead, SwitchingRule(1e-9, 1e-9, 0.0), TIMES, np.inf, CEILING)
     assert always.treated.all() and lowest.treated.all()
     np.testing.assert_array_equal(always.psa, lowest.psa)
     depot = AndrogenDeprivation([TIMES[0]], [TIMES[-1] - TIMES[0] + 1.0])
     np.testing.assert_allclose(always.psa, ahead.courses(past + Regimen([depot]), TIMES), rtol=2e-4)
 
 
-def test_above_all_psa_nothing_is_given(draws):
+def test_above_all_psa_nothing_is_given_and_control_is_lost_soon(draws, always):
     ahead, past = draws
-    never = switched(ahead, SwitchingRule(1.0, 1e9, 0.0), TIMES, np.inf)
-    assert not never.treated.any() and not never.resistant.any()
+    never = switched(ahead, SwitchingRule(1.0, 1e9, 0.0), TIMES, np.inf, CEILING)
+    assert not never.treated.any() and never.lost.all()
+    assert (never.days_of_control < always.days_of_control).all()
     np.testing.assert_array_equal(never.share_on_treatment, 0.0)
     np.testing.assert_allclose(never.psa, ahead.courses(past, TIMES), rtol=2e-4)
 
 
-def test_the_later_it_goes_on_the_less_is_given_at_first(draws, looped):
-    later = switched(draws[0], SwitchingRule(12.0, 60.0, 56.0), TIMES, np.inf)
+def test_the_later_it_goes_on_the_less_is_given_at_first_and_the_sooner_control_is_lost(draws, looped):
+    later = switched(draws[0], SwitchingRule(12.0, 60.0, 56.0), TIMES, np.inf, CEILING)
     first_on = [one.treated.argmax(axis=1) for one in (looped, later)]
     assert (first_on[1] > first_on[0]).all()
+    days = [one.days_of_control for one in (looped, later)]
+    assert (days[1] <= days[0]).all() and days[1].mean() < days[0].mean()
 
 
 def test_treatment_going_on_at_the_decision_lasts_its_least_days(draws):
     ahead, _ = draws
-    course = switched(ahead, SwitchingRule(1e6, 1e9, 112.0), TIMES, psa.DECISION - 28.0)
+    course = switched(ahead, SwitchingRule(1e6, 1e9, 112.0), TIMES, psa.DECISION - 28.0, CEILING)
     np.testing.assert_array_equal(course.treated.sum(axis=1), 3)
 
 
-def test_days_count_until_resistance():
-    """Resistant at the sixth of nine reviews, of whose five intervals before four are under treatment."""
+def test_days_count_until_control_is_lost():
+    """Above 5 ng/mL once at the second of nine reviews, for good from the seventh on; treated from the second on."""
     times = 28.0 * np.arange(9)
-    treated = np.array([[0, 1, 1, 1, 1, 1, 1, 1]], bool)
-    values = np.array([[10.0, 10.0, 2.0, 1.0, 1.0, 4.0, 6.0, 8.0, 9.0]])
-    course = SwitchedCourses(times, values, treated, np.inf)
-    assert course.resistant.all()
-    assert course.days_to_resistance == 140.0 and course.days_on_treatment == 112.0
-    assert course.share_on_treatment == pytest.approx(0.8)
+    treated = np.array([[0, 1, 1, 1, 1, 1, 1, 1]] * 3, bool)
+    values = np.array([[1.0, 6.0, 2.0, 1.0, 1.0, 4.0, 5.0, 8.0, 9.0], [4.9] * 8 + [9.0], [6.0] * 9])
+    course = SwitchedCourses(times, values, treated, 5.0)
+    np.testing.assert_array_equal(course.lost, [True, False, True])
+    np.testing.assert_array_equal(course.days_of_control, [168.0, 224.0, 0.0])
+    np.testing.assert_array_equal(course.days_on_treatment, [140.0, 196.0, 0.0])
+    np.testing.assert_allclose(course.share_on_treatment, [5 / 6, 7 / 8, 1.0])
 
 
 def test_when_the_treatment_began_that_is_going_on():

@@ -28,7 +28,7 @@ def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
     seen, _ = psa.ahead(of, 20)
     seen = type(seen).of(seen.tumor, of.problem, of._draws(20)[::2], psa.DECISION, "psa_ng_ml")
     means = {
-        pair: switched(seen, SwitchingRule(*pair, 112.0), made.times, np.inf).days_to_resistance.mean()
+        pair: switched(seen, SwitchingRule(*pair, 112.0), made.times, np.inf, 40.0).days_of_control.mean()
         for pair in QUESTION.pairs
     }
     assert QUESTION.pairs == [(1.0, 3.0), (1.0, 20.0), (4.0, 20.0)]
@@ -37,20 +37,29 @@ def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
 
 def test_it_is_told_by_draws_that_the_search_has_not_seen(made):
     found = made.evidence()
-    assert found["draws"] == 10 and found["share_resistant"]["continuous"] > 0.5
+    assert found["draws"] == 10 and found["share_lost"]["continuous"] > 0.5
     for plan, course in made.courses.items():
-        days = course.days_to_resistance
-        assert found["days_to_resistance"][plan]["median"] == np.median(days)
+        days = course.days_of_control
+        assert found["days_of_control"][plan]["median"] == np.median(days)
         assert made.risk[plan] == pytest.approx(-days.mean())
-    gained = made.courses["recommended"].days_to_resistance - made.courses["continuous"].days_to_resistance
+    gained = made.courses["recommended"].days_of_control - made.courses["continuous"].days_of_control
     np.testing.assert_allclose(made.days_gained("continuous"), gained)
     later = (gained > 0).mean() + 0.5 * (gained == 0).mean()
     assert found["probability_later"]["continuous"] == pytest.approx(later)
     assert found["better"] == (gained.mean() > 0)
-    off = made.courses["recommended"].days_to_resistance - made.courses["recommended"].days_on_treatment
+    off = made.courses["recommended"].days_of_control - made.courses["recommended"].days_on_treatment
     np.testing.assert_allclose(made.days_off_gained("continuous"), off)
     assert found["share_on_treatment"]["continuous"] == 1.0
     assert set(made.sensitivity) <= {"growth_rate", "supply_rate"}
+
+
+def test_pauses_are_better_where_they_turn_cells_back_alone(made):
+    """Neither treatment nor waiting is best by the way it is counted."""
+    stays = psa.twin(5e-5).recommend(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
+    assert made.better and not stays.better
+    assert set(stays.evidence()["share_lost"].values()) == {1.0}
+    days = {(row["off_below"], row["on_above"]): -row["risk"] for row in stays.front}
+    assert days[1.0, 20.0] < days[1.0, 3.0] < days[None, None]
 
 
 def test_the_front_has_every_rule_and_marks_what_none_beats(made):
@@ -75,7 +84,7 @@ def test_rows_are_one_table_and_the_evidence_is_plain(made, tmp_path):
 
 def test_a_short_horizon_is_doubted():
     short = psa.twin().recommend(QUESTION, decision_day=psa.DECISION, horizon_days=psa.DECISION + 112.0, draws=10)
-    assert any("are not resistant by the last review" in doubt for doubt in short.doubts)
+    assert any("keep control until the last review" in doubt for doubt in short.doubts)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +93,10 @@ def test_a_short_horizon_is_doubted():
         ({"off_below": (0.0,)}, "off_below must be a list of positive numbers"),
         ({"on_above": (0.5,)}, "no value of off_below"),
         ({"trial_off_below": 12.0}, "trial_off_below must be positive and below trial_on_above"),
-        ({"review_days": 14.0}, "review_days must be at least 21"),
+        ({"review_days": 0.0}, "review_days must be a positive number of days"),
         ({"least_on_days": -1.0}, "least_on_days must be a number of days >= 0"),
-        ({"least_rise_ng_ml": 0.0}, "least_rise_ng_ml must be a positive number"),
+        ({"ceiling_ng_ml": 20.0}, "ceiling_ng_ml must lie above 20, the highest PSA"),
+        ({"trial_on_above": 50.0}, "ceiling_ng_ml must lie above 50"),
         ({"tail": 0.0}, "tail must lie above 0"),
     ],
     ids=str,

@@ -19,17 +19,17 @@ MOST_NAMED = 3
 
 
 def switching_section(made: SwitchingRecommendation) -> Section:
-    """Thresholds, evidence and the front of time to resistance against treatment."""
+    """Thresholds, evidence and the front of days of control against treatment."""
     question = made.question
     over = "all draws" if question.tail == 1 else f"the worst {100 * question.tail:g} % of the draws"
     text = (
         f"Androgen deprivation is reviewed every {question.review_days:g} days: on where PSA is at or above one "
         "threshold, off where it is at or below another after at least "
         f"{question.least_on_days:g} days of treatment. Of {len(question.pairs)} pairs of thresholds that one was "
-        f"chosen under which resistance comes latest, as the mean over {over} of the posterior. Resistance: under "
-        f"treatment, from its twelfth week on, PSA is 25 % and {question.least_rise_ng_ml:g} ng/mL above its nadir, "
-        "and so again at the next review (after PCWG3). The choice rests on other draws than those that tell of it "
-        "here. PSA at a review is that of the model, without the scatter of a measurement.\n\n"
+        f"chosen that keeps control for longest, as the mean over {over} of the posterior. Control is lost at the "
+        f"first review at which PSA is at or above {question.ceiling_ng_ml:g} ng/mL and so again at the next, under "
+        "treatment or not; that ceiling is no clinical standard. The choice rests on other draws than those that tell "
+        "of it here. PSA at a review is that of the model, without the scatter of a measurement.\n\n"
         f"{switching_verdict(made)}\n\n{CAVEAT}"
     )
     if made.sensitivity:
@@ -39,7 +39,7 @@ def switching_section(made: SwitchingRecommendation) -> Section:
         text += f"\n\nThe days gained hang most on (rank correlation; ± {chance:.2f} by chance alone): {named}."
     if made.doubts:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
-    figure = ("PSA, treatment, and time to resistance against treatment.", switching_figure(made))
+    figure = ("PSA, treatment, and days of control against treatment.", switching_figure(made))
     return Section("Recommended switching of androgen deprivation", text, [figure], [_table(made)])
 
 
@@ -49,22 +49,19 @@ def switching_verdict(made: SwitchingRecommendation) -> str:
     off, on = made.thresholds["recommended"] or (0.0, 0.0)
     less = 100 * (1 - found["share_on_treatment"]["recommended"])
     rule = f"on at a PSA of {on:g} ng/mL and off at {off:g}"
-    if not any(found["share_resistant"].values()):
+    if not any(found["share_lost"].values()):
         return (
-            f"Under no rule does PSA rise under treatment by day {made.times[-1]:g}, so that rules differ in treatment "
+            f"Under none of the plans is control lost by day {made.times[-1]:g}, so that they differ in treatment "
             f"alone: {rule} leaves {less:.0f} % of the time without it."
         )
-    if not made.better:
-        return (
-            "No thresholds put resistance off against continuous treatment on draws that the choice had not seen; "
-            f"{rule} leaves {less:.0f} % of the time until resistance without treatment."
-        )
     parts = [
-        f"{_signed(found['days_gained'][other]['median'])} days ({_range(found['days_gained'][other])}; later in "
-        f"{100 * found['probability_later'][other]:.0f} % of the draws) against {plan}"
+        f"{_signed(found['days_gained'][other]['mean'])} days in the mean ({_range(found['days_gained'][other])}; "
+        f"longer in {100 * found['probability_later'][other]:.0f} % of the draws) against {plan}"
         for other, plan in (("continuous", "continuous treatment"), ("trial", "the fixed protocol"))
     ]
-    return f"Androgen deprivation {rule}: resistance shifts by {' and '.join(parts)}, {less:.0f} % of the time off it."
+    verdict = f"Androgen deprivation {rule}: control lasts {' and '.join(parts)}, {less:.0f} % of it without treatment."
+    none = "No thresholds keep control for longer than continuous treatment on draws that the choice had not seen. "
+    return verdict if made.better else none + verdict
 
 
 def switching_key_figure(made: SwitchingRecommendation) -> KeyFigure:
@@ -73,14 +70,14 @@ def switching_key_figure(made: SwitchingRecommendation) -> KeyFigure:
     off, on = made.thresholds["recommended"] or (0.0, 0.0)
     less = f"{100 * (1 - found['share_on_treatment']['recommended']):.0f} % of time off"
     if not made.better:
-        return KeyFigure("Androgen deprivation, PSA", "none later", f"on {on:g}, off {off:g} ng/mL: {less}")
-    gained = f"{_signed(found['days_gained']['continuous']['median'])} days to resistance"
+        return KeyFigure("Androgen deprivation, PSA", "none better", f"on {on:g}, off {off:g} ng/mL: {less}")
+    gained = f"{_signed(found['days_gained']['continuous']['mean'])} days of control"
     return KeyFigure("Androgen deprivation, PSA", f"on {on:g}, off {off:g} ng/mL", f"{gained}, {less}")
 
 
 @styled
 def switching_figure(made: SwitchingRecommendation) -> Figure:
-    """PSA and the share of draws under treatment of each plan, and all rules by treatment and time to resistance."""
+    """PSA and the share of draws under treatment of each plan, and all rules by treatment and days of control."""
     figure = Figure(figsize=(10.0, 6.4))
     grid = figure.add_gridspec(2, 2, height_ratios=[3, 2], width_ratios=[3, 2])
     psa, treated, front = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[:, 1])
@@ -114,9 +111,9 @@ def _front_panel(panel: Axes, made: SwitchingRecommendation) -> None:
         panel.plot(share, -made.risk[plan], marker, color=color, markerfacecolor=face, markersize=9, zorder=5)
     mean = "mean" if made.question.tail == 1 else f"mean of the worst {100 * made.question.tail:g} %"
     panel.set(
-        title="Time to resistance against treatment",
-        xlabel="time under treatment until resistance (%)",
-        ylabel=f"days to resistance, {mean}",
+        title="Control against treatment",
+        xlabel="time under treatment while in control (%)",
+        ylabel=f"days of control, {mean}",
     )
     panel.grid()
 
@@ -124,14 +121,14 @@ def _front_panel(panel: Axes, made: SwitchingRecommendation) -> None:
 def _table(made: SwitchingRecommendation) -> Table:
     found, rows = made.evidence(), []
     for plan, pair in made.thresholds.items():
-        days, other = found["days_to_resistance"][plan], plan != "recommended"
+        days, other = found["days_of_control"][plan], plan != "recommended"
         gained, off = (found[key][plan] if other else None for key in ("days_gained", "days_off_gained"))
         rows.append(
             [
                 plan,
                 "always on" if pair is None else f"off {pair[0]:g}, on {pair[1]:g}",
                 f"{days['median']:.0f} ({_range(days)})",
-                f"{100 * found['share_resistant'][plan]:.0f} %",
+                f"{100 * found['share_lost'][plan]:.0f} %",
                 f"{100 * found['share_on_treatment'][plan]:.0f} %",
                 f"{_signed(gained['median'])} ({_range(gained)})" if gained else "",
                 f"{100 * found['probability_later'][plan]:.0f} %" if other else "",
@@ -141,16 +138,17 @@ def _table(made: SwitchingRecommendation) -> Table:
     columns = [
         "plan",
         "PSA (ng/mL)",
-        "days to resistance",
-        "resistant by the end",
+        "days of control",
+        "lost by the end",
         "time on treatment",
         "days gained by the recommended",
-        "later under it",
+        "longer under it",
         "days off treatment gained by it",
     ]
     caption = (
         f"Medians with 90 % intervals over {found['draws']} draws, paired. Days count from the decision to the last "
-        f"review (day {made.times[-1]:g}) at most; time and days off treatment until resistance."
+        f"review (day {made.times[-1]:g}) at most; time and days off treatment while in control. A draw without a "
+        "difference counts by half as longer."
     )
     return Table(columns, rows, caption)
 

@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from twinjax.simulation import Trajectory
 from twinjax.treatment import AndrogenDeprivation, Regimen
 from twinjax.twin.ahead import Ahead, all_solved
-from twinjax.twin.progression import LEAST_RISE_NG_ML, resistance_day
 from twinjax.twin.solution import quantities_of, solved
 
 
@@ -50,51 +49,54 @@ class SwitchedCourses:
     """What comes of a rule.
 
     **Fields:** `times` (T,) of the reviews, days since baseline; `psa` (draws, T) in ng/mL; `treated` (draws, T - 1),
-    whether treatment is given from each review to the next; `since`, when the treatment began that is given at the
-    first, infinite for none; `least_rise_ng_ml`, of PSA, to count as resistance.
+    whether treatment is given from each review to the next; `ceiling_ng_ml`, at which control is lost.
     """
 
     times: Float[np.ndarray, " T"]
     psa: Float[np.ndarray, "draws T"]
     treated: Bool[np.ndarray, "draws T-1"]
-    since: float
-    least_rise_ng_ml: float = LEAST_RISE_NG_ML
+    ceiling_ng_ml: float
 
     @property
-    def resistant(self) -> Bool[np.ndarray, " draws"]:
-        """Whether PSA rises under treatment before the last review (`resistance_day`)."""
-        return self._resistance[1]
+    def lost(self) -> Bool[np.ndarray, " draws"]:
+        """Whether control is lost: PSA at or above the ceiling at a review, and so again at the next."""
+        return self._lost_at.any(axis=1)
 
     @property
-    def days_to_resistance(self) -> Float[np.ndarray, " draws"]:
-        """Days from the first review until PSA rises under treatment, at most to the last."""
-        return self._resistance[0] - self.times[0]
+    def days_of_control(self) -> Float[np.ndarray, " draws"]:
+        """Days from the first review to the one at which control is lost; to the last where it never is."""
+        days = self.times - self.times[0]
+        return np.where(self.lost, days[self._lost_at.argmax(axis=1)], days[-1])
 
     @property
     def days_on_treatment(self) -> Float[np.ndarray, " draws"]:
-        """Days of treatment until resistance."""
-        before = self.times[1:] <= self._resistance[0][:, None]
+        """Days of treatment while there is control."""
+        before = self.times[1:] - self.times[0] <= self.days_of_control[:, None]
         return (self.treated & before) @ np.diff(self.times)
 
     @property
     def share_on_treatment(self) -> Float[np.ndarray, " draws"]:
-        """Share of the time until resistance that is under treatment; 1 where it is there at the first review."""
-        days = self.days_to_resistance
+        """Share of the days of control that is under treatment; 1 where there is none."""
+        days = self.days_of_control
         return np.where(days > 0, self.days_on_treatment / np.maximum(days, 1e-9), 1.0)
 
     @property
-    def _resistance(self):
-        return resistance_day(self.times, self.psa, self.treated, self.since, self.least_rise_ng_ml)
+    def _lost_at(self):
+        above = self.psa >= self.ceiling_ng_ml
+        return above[:, :-1] & above[:, 1:]
 
 
-def switched(ahead: Ahead, rule: SwitchingRule, times: Float[np.ndarray, " T"], since: float) -> SwitchedCourses:
+def switched(
+    ahead: Ahead, rule: SwitchingRule, times: Float[np.ndarray, " T"], since: float, ceiling_ng_ml: float
+) -> SwitchedCourses:
     """Every draw under the rule, with reviews at `times`, the first of them the decision and all past in `ahead`.
 
-    PSA at a review is the model's, without the scatter of a measurement. `since` as in `SwitchedCourses`. Raises
-    `SolverError` where a solve fails.
+    PSA at a review is the model's, without the scatter of a measurement. `since`, when the treatment began that is
+    given at the first, infinite for none; `ceiling_ng_ml`, at which control is lost. Raises `SolverError` where a solve
+    fails.
     """
     psa, treated, success = _switched(ahead, rule, jnp.asarray(times, float), jnp.asarray(since, float))
-    return SwitchedCourses(times, np.asarray(all_solved(psa, success)), np.asarray(treated), since)
+    return SwitchedCourses(times, np.asarray(all_solved(psa, success)), np.asarray(treated), ceiling_ng_ml)
 
 
 @eqx.filter_jit

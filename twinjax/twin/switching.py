@@ -1,7 +1,7 @@
-"""When to give androgen deprivation and when not: the thresholds of PSA that put resistance off for longest."""
+"""When to give androgen deprivation and when not: the thresholds of PSA that keep control for longest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -17,13 +17,11 @@ from twinjax.twin.adjustable import is_number
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched
 from twinjax.twin.control import tail_weights
-from twinjax.twin.progression import CONFIRMED_DAYS, LEAST_RISE_NG_ML
 from twinjax.twin.recommendation import CAVEAT, SAME, rank_correlations, share_above_zero, without_rounding
 
 OUTCOME = "psa_ng_ml"
-# More draws than this that are not resistant by the horizon make times to resistance too short to compare.
+# More draws than this that keep control until the horizon make its days too few to compare.
 MOST_UNDECIDED = 0.1
-LEVELS = ("lower", "median", "upper")
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,14 @@ class SwitchingQuestion:
     """Which thresholds of PSA switch androgen deprivation best, of all pairs of `off_below` and `on_above`.
 
     Treatment goes on at a review (every `review_days`) where PSA is at or above `on_above`, and off where it is at or
-    below `off_below` after `least_on_days` of treatment (`SwitchingRule`); best is what has the longest mean time to
-    resistance over the worst share `tail` of the draws (1: all).
+    below `off_below` after `least_on_days` of treatment (`SwitchingRule`); best is what has the most days of control,
+    as the mean over the worst share `tail` of the draws (1: all). Control is lost at the first review at which PSA is
+    at or above `ceiling_ng_ml` and so again at the next, under treatment or not: no rule gains by treating late. The
+    default, 40 ng/mL, is our own choice: twice the highest PSA at which a rule of the default treats again.
 
     **Fields:** these, and `trial_off_below` and `trial_on_above`, the thresholds of the fixed protocol to compare with.
     After Bruchovsky et al. 2006 (Cancer 107:389) that is 36 weeks of treatment, and treatment again at 10 ng/mL; 4
-    ng/mL, below which treatment may stop, is that of de la Taille et al. 2002 (Prog Urol 12:240). `least_rise_ng_ml`,
-    by which PSA is to rise under treatment to count as resistance (`resistance_day`): 2 in PCWG3; less for one whose
-    PSA stays below that under treatment.
+    ng/mL, below which treatment may stop, is that of de la Taille et al. 2002 (Prog Urol 12:240).
 
     Raises `InputError` for values that are none of these.
     """
@@ -49,7 +47,7 @@ class SwitchingQuestion:
     review_days: float = 28.0
     trial_off_below: float = 4.0
     trial_on_above: float = 10.0
-    least_rise_ng_ml: float = LEAST_RISE_NG_ML
+    ceiling_ng_ml: float = 40.0
     tail: float = 1.0
 
     def __post_init__(self):
@@ -64,15 +62,15 @@ class SwitchingQuestion:
         trial = (self.trial_off_below, self.trial_on_above)
         if not (all(is_number(value, above=0) for value in trial) and trial[0] < trial[1]):
             raise InputError(f"trial_off_below must be positive and below trial_on_above (ng/mL), got {trial}")
-        if not (is_number(self.review_days, above=0) and self.review_days >= CONFIRMED_DAYS):
-            raise InputError(
-                f"review_days must be at least {CONFIRMED_DAYS:g}, after which a rise of PSA counts as confirmed, got "
-                f"{self.review_days}"
-            )
+        if not is_number(self.review_days, above=0):
+            raise InputError(f"review_days must be a positive number of days, got {self.review_days}")
         if not (self.least_on_days == 0 or is_number(self.least_on_days, above=0)):
             raise InputError(f"least_on_days must be a number of days >= 0, got {self.least_on_days}")
-        if not is_number(self.least_rise_ng_ml, above=0):
-            raise InputError(f"least_rise_ng_ml must be a positive number, got {self.least_rise_ng_ml}")
+        if not is_number(self.ceiling_ng_ml, above=(highest := max(*self.on_above, self.trial_on_above))):
+            raise InputError(
+                f"ceiling_ng_ml must lie above {highest:g}, the highest PSA (ng/mL) at which a rule treats, got "
+                f"{self.ceiling_ng_ml}"
+            )
         tail_weights(np.zeros(1), self.tail)
 
     @property
@@ -110,8 +108,8 @@ class SwitchingRecommendation:
 
     **Fields:** `question`; `decision_day`; `times` (T,) of the reviews, days since baseline; `thresholds`, plan
     (`"continuous"`, `"trial"`, `"recommended"`) to (off_below, on_above), None for continuous; `courses`, likewise to
-    what comes of it in draws that the choice has not seen; `risk`, likewise to minus the mean days to resistance over
-    the tail; `front`, rows of all rules in the same draws; `sensitivity`, parameter to Spearman's rank correlation with
+    what comes of it in draws that the choice has not seen; `risk`, likewise to minus the mean days of control over the
+    tail; `front`, rows of all rules in the same draws; `sensitivity`, parameter to Spearman's rank correlation with
     the days gained against continuous treatment; `doubts`.
     """
 
@@ -131,12 +129,12 @@ class SwitchingRecommendation:
         return self.risk["recommended"] < self.risk["continuous"] - SAME
 
     def days_gained(self, than: str) -> np.ndarray:
-        """(draws,) by how much later resistance comes than under the plan `than`."""
+        """(draws,) by how many days longer control lasts than under the plan `than`."""
         return _gained(self.courses, than)
 
     def days_off_gained(self, than: str) -> np.ndarray:
-        """(draws,) by how many days longer treatment is off, until resistance, than under the plan `than`."""
-        off = {name: one.days_to_resistance - one.days_on_treatment for name, one in self.courses.items()}
+        """(draws,) by how many days longer treatment is off, under control, than under the plan `than`."""
+        off = {name: one.days_of_control - one.days_on_treatment for name, one in self.courses.items()}
         return without_rounding(off["recommended"] - off[than])
 
     def evidence(self, level: float = 0.9) -> dict[str, Any]:
@@ -150,8 +148,8 @@ class SwitchingRecommendation:
                 name: None if pair is None else dict(zip(("off_below", "on_above"), pair, strict=True))
                 for name, pair in self.thresholds.items()
             },
-            "days_to_resistance": {n: _levels(one.days_to_resistance, level) for n, one in self.courses.items()},
-            "share_resistant": {n: float(one.resistant.mean()) for n, one in self.courses.items()},
+            "days_of_control": {n: _levels(one.days_of_control, level) for n, one in self.courses.items()},
+            "share_lost": {n: float(one.lost.mean()) for n, one in self.courses.items()},
             "share_on_treatment": {n: float(one.share_on_treatment.mean()) for n, one in self.courses.items()},
             "days_gained": {other: _levels(self.days_gained(other), level) for other in others},
             "probability_later": {other: share_above_zero(self.days_gained(other)) for other in others},
@@ -189,7 +187,7 @@ def recommend_switching(
 
     def course(ahead: Ahead, pair: tuple[float, float] | None) -> SwitchedCourses:
         rule = SwitchingRule.continuous() if pair is None else SwitchingRule(*pair, question.least_on_days)
-        return replace(switched(ahead, rule, times, since), least_rise_ng_ml=question.least_rise_ng_ml)
+        return switched(ahead, rule, times, since, question.ceiling_ng_ml)
 
     tried = {pair: course(seen, pair) for pair in question.pairs}
     best = min(tried, key=lambda pair: (round(_risk(question, tried[pair]), 6), tried[pair].share_on_treatment.mean()))
@@ -211,22 +209,22 @@ def recommend_switching(
 
 
 def _risk(question: SwitchingQuestion, course: SwitchedCourses) -> float:
-    losses = -course.days_to_resistance
+    losses = -course.days_of_control
     return float(tail_weights(losses, question.tail) @ losses)
 
 
 def _gained(courses: Mapping[str, SwitchedCourses], than: str) -> np.ndarray:
-    return without_rounding(courses["recommended"].days_to_resistance - courses[than].days_to_resistance)
+    return without_rounding(courses["recommended"].days_of_control - courses[than].days_of_control)
 
 
 def _front(question: SwitchingQuestion, shown: Mapping) -> list[dict[str, Any]]:
-    """A row per rule; `efficient` where no other has both less treatment and a later resistance."""
+    """A row per rule; `efficient` where no other has both less treatment and more control."""
     points = {pair: (float(one.share_on_treatment.mean()), _risk(question, one)) for pair, one in shown.items()}
     rows = []
     for pair, (share, risk) in points.items():
         beaten = any(s <= share and r <= risk and (s, r) != (share, risk) for s, r in points.values())
         off, on = (None, None) if pair is None else pair
-        days = {f"days_to_resistance_{k}": v for k, v in _levels(shown[pair].days_to_resistance, 0.9).items()}
+        days = {f"days_of_control_{k}": v for k, v in _levels(shown[pair].days_of_control, 0.9).items()}
         rows.append(
             {"off_below": off, "on_above": on, "share_on_treatment": share, **days, "risk": risk}
             | {"highest_psa_ng_ml": float(np.median(shown[pair].psa.max(axis=1))), "efficient": not beaten}
@@ -236,12 +234,12 @@ def _front(question: SwitchingQuestion, shown: Mapping) -> list[dict[str, Any]]:
 
 def _doubts(question: SwitchingQuestion, best: tuple[float, float], courses: Mapping) -> list[str]:
     doubts = []
-    undecided = {name: 1 - float(one.resistant.mean()) for name, one in courses.items()}
+    undecided = {name: 1 - float(one.lost.mean()) for name, one in courses.items()}
     if (most := max(undecided.values())) > MOST_UNDECIDED:
         name = max(undecided, key=lambda name: undecided[name])
         doubts.append(
-            f"under the plan '{name}' {100 * most:.0f} % of the draws are not resistant by the last review and count "
-            "as if they were then, so that differences come out too small; a longer decision.horizon_days may show them"
+            f"under the plan '{name}' {100 * most:.0f} % of the draws keep control until the last review and count as "
+            "if they lost it then, so that differences come out too small; a longer decision.horizon_days may show them"
         )
     for value, values, name in zip(
         best, (question.off_below, question.on_above), ("off_below", "on_above"), strict=True
@@ -256,7 +254,8 @@ def _quantiles(level: float) -> list[float]:
 
 
 def _levels(values: np.ndarray, level: float) -> dict[str, float]:
-    return dict(zip(LEVELS, np.quantile(values, _quantiles(level)).tolist(), strict=True))
+    lower, median, upper = np.quantile(values, _quantiles(level)).tolist()
+    return {"mean": float(values.mean()), "lower": lower, "median": median, "upper": upper}
 
 
 def _responds(model: AbstractLumpedModel) -> bool:
