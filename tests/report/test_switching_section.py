@@ -53,9 +53,10 @@ def test_the_verdict_tells_days_probability_and_time_off(made):
     told = recommended(made)
     assert "on at a PSA of 10 ng/mL and off at 2" in told.verdict
     assert (
-        "+140 days in the mean (140 to 140; longer in 100 % of the draws) against continuous treatment" in told.verdict
+        "+140 days of control in the mean (140 to 140; longer in 100 % of the draws) against continuous treatment"
+        in told.verdict
     )
-    assert "+84 days" in told.verdict and "33 % of it without treatment" in told.verdict
+    assert "+84 days" in told.verdict and "33 % of the time without treatment" in told.verdict
     assert told.key_figure.value == "on 10, off 2 ng/mL"
 
 

@@ -54,12 +54,13 @@ def switching_verdict(made: SwitchingRecommendation) -> str:
             f"Under none of the plans is control lost by day {made.times[-1]:g}, so that they differ in treatment "
             f"alone: {rule} leaves {less:.0f} % of the time without it."
         )
+    gained = found["days_gained"]
     parts = [
-        f"{_signed(found['days_gained'][other]['mean'])} days in the mean ({_range(found['days_gained'][other])}; "
-        f"longer in {100 * found['probability_later'][other]:.0f} % of the draws) against {plan}"
+        f"{_signed(gained[other]['mean'])} days of control in the mean ({_range(gained[other])}; longer in "
+        f"{100 * found['probability_later'][other]:.0f} % of the draws) against {plan}"
         for other, plan in (("continuous", "continuous treatment"), ("trial", "the fixed protocol"))
     ]
-    verdict = f"Androgen deprivation {rule}: control lasts {' and '.join(parts)}, {less:.0f} % of it without treatment."
+    verdict = f"Androgen deprivation {rule}: {' and '.join(parts)}, {less:.0f} % of the time without treatment."
     none = "No thresholds keep control for longer than continuous treatment on draws that the choice had not seen. "
     return verdict if made.better else none + verdict
 
@@ -80,7 +81,8 @@ def switching_figure(made: SwitchingRecommendation) -> Figure:
     """PSA and the share of draws under treatment of each plan, and all rules by treatment and days of control."""
     figure = Figure(figsize=(10.0, 6.4))
     grid = figure.add_gridspec(2, 2, height_ratios=[3, 2], width_ratios=[3, 2])
-    psa, treated, front = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[:, 1])
+    psa = figure.add_subplot(grid[0, 0])
+    treated, front = figure.add_subplot(grid[1, 0], sharex=psa), figure.add_subplot(grid[:, 1])
     days = made.times - made.decision_day
     for plan, (color, line, _, _) in PLANS.items():
         one = made.courses[plan]
@@ -88,13 +90,14 @@ def switching_figure(made: SwitchingRecommendation) -> Figure:
         psa.fill_between(days, low, high, color=color, alpha=0.1, linewidth=0)
         psa.plot(days, middle, color=color, linestyle=line, label=plan)
         treated.step(days[:-1], 100 * one.treated.mean(axis=0), where="post", color=color, linestyle=line)
+    psa.axhline(made.question.ceiling_ng_ml, color=COLORS["muted"], linestyle=":", label="control is lost")
     psa.set(title="PSA at the reviews, median and 90 %", ylabel="ng/mL", yscale="log")
     psa.yaxis.set_major_formatter("{x:g}")
     treated.set(title="Draws under treatment", xlabel="days since the decision", ylabel="%", ylim=(-3, 103))
     _front_panel(front, made)
     for panel in (psa, treated):
         panel.grid(axis="y")
-    legend_below(figure, [psa, front], 4)
+    legend_below(figure, [psa, front], 5)
     return figure
 
 

@@ -60,7 +60,7 @@ class SwitchedCourses:
     @property
     def lost(self) -> Bool[np.ndarray, " draws"]:
         """Whether control is lost: PSA at or above the ceiling at a review, and so again at the next."""
-        return self._lost_at.any(axis=1)
+        return np.asarray(self._lost_at.any(axis=1))
 
     @property
     def days_of_control(self) -> Float[np.ndarray, " draws"]:
