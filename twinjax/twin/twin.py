@@ -213,8 +213,8 @@ class Assimilation:
 def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     """Region to the deviation of log (volume + `LITTLE_VOLUME_MM3`) between segmentations and the mode.
 
-    It is that of the calibration visits and holds the scatter of segmentation and the model's error; with the few visits there are it is never taken
-    below `SMALLEST_VOLUME_NOISE`.
+    It is that of the calibration visits and holds the scatter of segmentation and the model's error; with the few
+    visits there are it is never taken below `SMALLEST_VOLUME_NOISE`.
     """
     tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
     if not isinstance(tumor.model, AbstractSpatialModel):
