@@ -118,8 +118,8 @@ def test_intervals_are_ordered_and_nested(forecast, quantity):
 
 
 def test_a_measured_volume_is_less_certain_than_the_latent_one(forecast):
-    latent = np.log(forecast.quantities["core_volume_mm3"]).std(0)
-    measured = np.log(forecast.measured("core_volume_mm3"))
+    latent = np.log(forecast.quantities["core_volume_mm3"] + 500).std(0)
+    measured = np.log(forecast.measured("core_volume_mm3") + 500)
     assert measured.shape == (400, 3)
     expected = np.sqrt(latent**2 + forecast.volume_noise["core"] ** 2)
     np.testing.assert_allclose(measured.std(0), expected, rtol=0.1)
@@ -130,6 +130,13 @@ def test_a_measured_volume_is_less_certain_than_the_latent_one(forecast):
     np.testing.assert_array_equal(forecast.measured("core_volume_mm3"), forecast.measured("core_volume_mm3"))
     with pytest.raises(InputError, match="'cell_volume_mm3' is not measured; measured are core, whole_tumor"):
         forecast.measured("cell_volume_mm3")
+
+
+def test_of_what_has_nearly_vanished_a_scan_may_show_nothing(forecast):
+    little = {"core_volume_mm3": np.linspace(0.01, 5.0, 20)[:, None]}
+    measured = replace(forecast, times=forecast.times[:1], quantities=little).measured("core_volume_mm3")
+    assert 0.4 < np.mean(measured == 0) < 0.6
+    assert measured.max() > 50
 
 
 def test_volume_noise_is_the_error_of_the_calibration_visits(twin):

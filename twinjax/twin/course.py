@@ -68,8 +68,7 @@ class CourseForecast:
         """(draws, T) the quantity with the scatter of its measurement."""
         if quantity not in self.noise:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.noise)}")
-        offset = self.offset[quantity]
-        return np.maximum(with_scatter(self.quantities[quantity] + offset, self.noise[quantity], seed=seed) - offset, 0)
+        return with_scatter(self.quantities[quantity], self.noise[quantity], offset=self.offset[quantity], seed=seed)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per measured quantity and day: median, 90 % interval, and the interval of a new measurement."""

@@ -16,10 +16,14 @@ def interval(draws: np.ndarray, level: float = 0.9) -> np.ndarray:
     return np.quantile(draws, [tail, 0.5, 1 - tail], axis=0)
 
 
-def with_scatter(draws: np.ndarray, deviation: float, *, seed: int = 0) -> np.ndarray:
-    """Draws (S, T) as they would be measured, with a deviation of their logarithm: (20 S, T)."""
+def with_scatter(draws: np.ndarray, deviation: float, *, offset: float = 0.0, seed: int = 0) -> np.ndarray:
+    """Draws (S, T) as they would be measured: (20 S, T), none below 0.
+
+    `deviation` is that of the logarithm of a value plus `offset`, which makes it an even scatter where values are small
+    beside that.
+    """
     scatter = np.random.default_rng(seed).normal(size=(REPEATS, *draws.shape)) * deviation
-    return (draws * np.exp(scatter)).reshape(-1, draws.shape[1])
+    return np.maximum((draws + offset) * np.exp(scatter) - offset, 0.0).reshape(-1, draws.shape[1])
 
 
 def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:

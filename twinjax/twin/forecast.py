@@ -22,6 +22,9 @@ from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, with_scatter
 from twinjax.twin.solution import quantities_of, solved, visibility_threshold
 
+# Of half a millilitre and less a segmentation errs by some voxels, however little there is: its scatter is that of the
+# logarithm of the volume and this much more, so that what has nearly vanished may be measured as nothing.
+LITTLE_VOLUME_MM3 = 500.0
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
 
@@ -39,7 +42,8 @@ class Forecast:
     - `quantities`: name to (draws, T): volumes in mm³ per region (`"core_volume_mm3"`) and what the model predicts
       besides (`AbstractTumorModel.quantities`).
     - `domain`: the box of tissue that was solved; its affine leads to patient space.
-    - `volume_noise`: region to the deviation of log volume that a new segmentation is expected to have.
+    - `volume_noise`: region to the deviation of log (volume + `LITTLE_VOLUME_MM3`) that a new segmentation is expected
+      to have.
     - `failed_draws`: how many draws the solver could not follow; they are left out.
     - `laboratory`: the laboratory values that the patient has, as a forecast of a clinical course; None without any.
     """
@@ -78,7 +82,8 @@ class Forecast:
         region = quantity.removesuffix("_volume_mm3")
         if region not in self.volume_noise:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
-        return with_scatter(self.quantities[quantity], self.volume_noise[region], seed=seed)
+        noise = self.volume_noise[region]
+        return with_scatter(self.quantities[quantity], noise, offset=LITTLE_VOLUME_MM3, seed=seed)
 
     def volume_rows(self) -> list[dict[str, Any]]:
         """One row per region and day: median and 90 % interval (mm³), and the interval of what would be measured."""

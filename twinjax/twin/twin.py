@@ -24,7 +24,7 @@ from twinjax.twin.assimilation import Expected, change_of, expectations, new_dat
 from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.dose_limits import DoseLimits
-from twinjax.twin.forecast import Forecast, box_for, forecast
+from twinjax.twin.forecast import LITTLE_VOLUME_MM3, Forecast, box_for, forecast
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
 from twinjax.twin.solution import measured_volume, visibility_threshold
 from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, recommend_switching
@@ -252,10 +252,10 @@ class Assimilation:
 
 
 def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
-    """Region to the deviation of log volume between segmentations and the mode, over the calibration visits.
+    """Region to the deviation of log (volume + `LITTLE_VOLUME_MM3`) between segmentations and the mode.
 
-    It holds the scatter of segmentation and the model's error; with the few visits there are it is never taken
-    below `SMALLEST_VOLUME_NOISE`.
+    It is that of the calibration visits and holds the scatter of segmentation and the model's error; with the few
+    visits there are it is never taken below `SMALLEST_VOLUME_NOISE`.
     """
     tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
     if not isinstance(tumor.model, AbstractSpatialModel):
@@ -269,8 +269,7 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
             predicted = visible_volume(tumor.model.cell_density(state), threshold, domain)
             observed = measured_volume(datum, domain)
-            # Below about a millilitre a logarithm says little about a model.
-            errors.append(np.log((observed + 500.0) / (float(predicted) + 500.0)))
+            errors.append(np.log((observed + LITTLE_VOLUME_MM3) / (float(predicted) + LITTLE_VOLUME_MM3)))
         spread = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
         found[region] = max(SMALLEST_VOLUME_NOISE, spread)
     return found
