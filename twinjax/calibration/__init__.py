@@ -39,8 +39,10 @@ from twinjax.calibration.rank_statistics import simulation_based_calibration as 
 from twinjax.calibration.residual import AbstractResidual as AbstractResidual
 from twinjax.calibration.residual import IndependentResidual as IndependentResidual
 from twinjax.calibration.residual import WalkingResidual as WalkingResidual
+from twinjax.calibration.residual_surrogate import ResidualSurrogate as ResidualSurrogate
 from twinjax.calibration.sequential import assimilate as assimilate
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
+from twinjax.calibration.surrogate import SurrogateSampler as SurrogateSampler
 from twinjax.calibration.tempered import TemperedMonteCarlo as TemperedMonteCarlo
 from twinjax.calibration.tumor import Tumor as Tumor
 from twinjax.calibration.variational import VariationalInference as VariationalInference
