@@ -69,7 +69,7 @@ def refused(tmp_path, monkeypatch, capsys):
     )
 
     def run(*arguments: str) -> str:
-        where = [] if "compare" in arguments else [f"hydra.run.dir={tmp_path / 'output'}"]
+        where = [] if arguments[0] in ("compare", "predict_gbm") else [f"hydra.run.dir={tmp_path / 'output'}"]
         monkeypatch.setattr(sys, "argv", ["twinjax", *arguments, *where])
         with pytest.raises(SystemExit) as caught:
             main()
@@ -141,6 +141,8 @@ def refused(tmp_path, monkeypatch, capsys):
         ("seed=1 seed=2", ("seed=1", "seed=2", "twice")),
         ("model=lung model=claret", ("model=lung", "model=claret")),
         ("compare outputs", ("two runs",)),
+        ("predict_gbm only_one", ("predict_gbm wants two folders",)),
+        ("predict_gbm no_such no_output", ("has no folder Patient-NUMBER",)),
         ("compare nowhere elsewhere", ("nowhere", "results.json")),
     ],
 )

@@ -41,6 +41,9 @@ def main() -> None:
         if arguments[:1] == ["compare"]:
             _compare(arguments[1:])
             return
+        if arguments[:1] == ["predict_gbm"]:
+            _predict_gbm(arguments[1:])
+            return
         _refuse_contradictions(arguments)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
     except MENDABLE as error:
@@ -56,6 +59,29 @@ def _compare(folders: Sequence[str]) -> None:
     if len(folders) != 2:
         raise InputError("compare wants the folders of two runs: twinjax compare outputs/A outputs/B")
     print(compare_runs(*folders))
+
+
+def _predict_gbm(arguments: Sequence[str]) -> None:
+    from twinjax.job import persistent_cache
+    from twinjax.job.predict_gbm import predict_densities
+
+    folders = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if len(folders) != 2:
+        raise InputError("predict_gbm wants two folders: twinjax predict_gbm INPUT OUTPUT [key=value ...]")
+    _refuse_contradictions(overrides)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    persistent_cache()
+
+    def config_of(path: str) -> DictConfig:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = hydra.compose("config", ["patient=predict_gbm", *overrides])
+        # Not among the overrides, whose grammar has signs that a path may hold.
+        config.patient.path = path
+        return config
+
+    source, target = folders
+    predict_densities(source, target, config_of)
 
 
 def _refuse_contradictions(arguments: Sequence[str]) -> None:

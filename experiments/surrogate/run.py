@@ -5,7 +5,7 @@
 For each model (of conf/model; by default one without space and a glioma on a grid of 4 mm) the inverse problem of its
 virtual (synthetic) patient, as `experiments/calibration/gradients.py` makes it. Three posteriors of it: importance
 sampling with the solver alone, which is the reference; NUTS on the surrogate with the solver's correction
-(`calibrator=surrogate`); NUTS on the surrogate alone. Prints one row a model and writes a figure of the surrogate's error
+(`calibrator=surrogate`); NUTS on the surrogate alone. Prints one row a model and writes a figure of the error
 against what it expected. Times are processor time without compiling.
 """
 
