@@ -76,7 +76,7 @@ class ResidualSurrogate(eqx.Module):
     **Fields:** `centre` (n,), `root` (n, n); `polynomial` (terms, k), `networks` (members stacked), `spread` (k,) that
     their outputs are multiplied by; `constant`, what the log density has besides the squares; `radius`, the largest |x|
     of an expansion; `error_scale`; `errors` (N,) nats at the expansions by networks that have not seen them;
-    `left_out`, mean square that the subspace leaves; `expansions`, how many; `names` of the parameters.
+    `left_out`, mean square that the subspace leaves; `names` of the parameters; `width` of the networks.
     """
 
     centre: Float[Array, " n"]
