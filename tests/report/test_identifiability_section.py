@@ -28,7 +28,7 @@ def test_the_section_warns_and_tells_every_parameter(found):
     assert first["contraction, others known"] == "98\u00a0%"
     assert [row[2] for row in combinations.rows] == ["the data", "mostly the prior", "mostly the prior"]
     # One in ten: 1 / sqrt(1 + 100).
-    assert combinations.rows[0][1] == "10 %"
+    assert [row[1] for row in combinations.rows] == ["10\u00a0%", "100\u00a0%", "100\u00a0%"]
 
 
 def test_profiles_are_drawn_with_their_ends(found):

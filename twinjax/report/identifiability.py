@@ -73,7 +73,7 @@ def _parameter_table(found: Identifiability) -> Table:
 def _combination_table(found: Identifiability) -> Table:
     """The eigenvectors of the Fisher information, from the best known to the least."""
     rows = [
-        [direction.name, f"{100 * direction.remaining:.2g} %", "the data" if direction.known else "mostly the prior"]
+        [direction.name, _small_percent(direction.remaining), "the data" if direction.known else "mostly the prior"]
         for direction in found.directions
     ]
     return Table(
@@ -86,6 +86,11 @@ def _combination_table(found: Identifiability) -> Table:
 
 def _percent(share: float) -> str:
     return f"{100 * np.clip(share, 0.0, 1.0):.0f}\u00a0%"
+
+
+def _small_percent(share: float) -> str:
+    """With two digits, however small."""
+    return f"{100 * share:.2g}\u00a0%" if share < 0.1 else _percent(share)
 
 
 def _shown(unit: str) -> str:

@@ -42,7 +42,10 @@ def verdict(made: Recommendation) -> str:
     """What is expected of the plan, in a sentence."""
     found, label = made.evidence(), lower_first(quantity_label(made.outcome)[0])
     if not made.better:
-        return "No plan within the limits did better than the standard on draws that the search had not seen: it stays."
+        return (
+            "No plan within the limits did better than the standard by what can be noticed, 1 % of the size or a day, "
+            "on draws that the search had not seen: it stays."
+        )
     ratio, gained = found["ratio"], found["days_gained"]
     return (
         f"Against the standard, the plan leaves {ratio['median']:.2f} times (90 % interval {ratio['lower']:.2f} to "

@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,12 @@ from twinjax.twin.progression import SMALLEST_OUTCOME, regrowth_day
 
 
 class AbstractControl(abc.ABC):
-    """A loss of one draw's course: lower is better."""
+    """A loss of one draw's course: lower is better.
+
+    `negligible`: a smaller difference is no reason to change a treatment.
+    """
+
+    negligible: ClassVar[float]
 
     @abc.abstractmethod
     def times(self, grid: np.ndarray) -> np.ndarray:
@@ -26,6 +32,9 @@ class AbstractControl(abc.ABC):
 @dataclass(frozen=True)
 class FinalSize(AbstractControl):
     """The logarithm of the outcome at the horizon."""
+
+    # One per cent of the size, a tenth of what two segmentations of one scan differ by.
+    negligible: ClassVar[float] = 0.01
 
     def times(self, grid):
         return grid[-1:]
@@ -41,6 +50,8 @@ class TimeToProgression(AbstractControl):
     A draw that does not come to it before the horizon counts as if it did then, and has no gradient: choose a horizon
     that few draws reach.
     """
+
+    negligible: ClassVar[float] = 1.0
 
     def times(self, grid):
         return grid

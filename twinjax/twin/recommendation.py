@@ -116,8 +116,12 @@ class Recommendation:
 
     @property
     def better(self) -> bool:
-        """Whether the plan has less risk than the standard on draws that the search did not see."""
-        return self.risk["recommended"] < self.risk["standard"] - SAME
+        """Whether the plan has less risk than the standard on draws that the search did not see, by what is noticeable.
+
+        That is 1 % of the outcome at the horizon, or a day to progression (`AbstractControl.negligible`).
+        """
+        control = control_named(self.question.control)
+        return self.risk["recommended"] < self.risk["standard"] - control.negligible
 
     @property
     def log_ratio(self) -> np.ndarray:

@@ -17,9 +17,10 @@ from twinjax.twin.adjustable import is_number
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched
 from twinjax.twin.control import tail_weights
-from twinjax.twin.recommendation import CAVEAT, SAME, rank_correlations, share_above_zero, without_rounding
+from twinjax.twin.recommendation import CAVEAT, rank_correlations, share_above_zero, without_rounding
 
 OUTCOME = "psa_ng_ml"
+NEGLIGIBLE_DAYS = 1.0
 # More draws than this that keep control until the horizon make its days too few to compare.
 MOST_UNDECIDED = 0.1
 
@@ -125,8 +126,11 @@ class SwitchingRecommendation:
 
     @property
     def better(self) -> bool:
-        """Whether the thresholds have less risk than continuous treatment on draws that the choice has not seen."""
-        return self.risk["recommended"] < self.risk["continuous"] - SAME
+        """Whether the thresholds keep control for longer than continuous treatment, by more than a day.
+
+        On draws that the choice has not seen.
+        """
+        return self.risk["recommended"] < self.risk["continuous"] - NEGLIGIBLE_DAYS
 
     def days_gained(self, than: str) -> np.ndarray:
         """(draws,) by how many days longer control lasts than under the plan `than`."""
