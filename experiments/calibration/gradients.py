@@ -51,7 +51,8 @@ COARSE_MM, VISITS = 4.0, 3
 INSTEAD = {"glioblastoma": "virtual_glioblastoma_maps", "glioblastoma_single_scan": "virtual_glioblastoma_maps"}
 # A glioma with a necrotic core is grown by the imaging pipeline's own patient; its model is fitted to the same scans.
 INSTEAD["glioblastoma_necrotic"] = "virtual_glioblastoma_maps"
-STEP = 1e-3
+# Short: where a model has a kink (a quota below which cells do not grow) a longer one reaches across it.
+STEP = 1e-4
 FIXED = partial(simulate, stepsize_controller=diffrax.ConstantStepSize())
 
 

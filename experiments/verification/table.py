@@ -58,7 +58,7 @@ def main(wanted: list[str]) -> int:
             verdict = "" if within else " MISSED"
             print(
                 f"| {topic.replace('_', ' ')}: {case.name} | {case.expected:.6g} {case.unit} | {obtained:.6g} | "
-                f"{difference:.1e}{verdict} | {case.relative_tolerance:.0e} | {case.source} |",
+                f"{difference:.1e}{verdict} | {case.relative_tolerance:.1e} | {case.source} |",
                 flush=True,
             )
     return missed

@@ -29,7 +29,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", sys.argv[3])
 from test_checkpoint import KEY, NUTS, PROBLEM
-from twinjax.calibration import NoUTurnSampler, checkpoint
+from twinjax.calibration import NoUTurnSampler, tree_file
 
 replace, written = os.replace, []
 
@@ -39,7 +39,7 @@ def replace_or_die(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 
-checkpoint.os.replace = replace_or_die
+tree_file.os.replace = replace_or_die
 NoUTurnSampler(**NUTS, checkpoint=sys.argv[2]).fit(PROBLEM, key=KEY)
 """
 

@@ -10,13 +10,13 @@ from twinjax.core.config import conf_dir
 from twinjax.core.errors import IncompleteCohort, InputError
 from twinjax.job.predict_gbm import predict_densities
 
-QUICK = ("calibrator=laplace", "calibrator.max_steps=15", "calibrator.draws=100", "forecast.draws=10")
-GRID = ("calibration.resolution_mm=4.0",)
+QUICK = ["calibrator=laplace", "calibrator.max_steps=15", "calibrator.draws=100", "forecast.draws=10"]
+QUICK += ["calibration.resolution_mm=4.0"]
 
 
-def config_of(path):
+def config_of(path, *overrides):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("config", ["patient=predict_gbm", *QUICK, *GRID])
+        config = compose("config", ["patient=predict_gbm", *QUICK, *overrides])
     config.patient.path = path
     return config
 
@@ -53,3 +53,10 @@ def test_a_density_for_every_patient_and_a_broken_one_is_told(tmp_path):
 def test_a_folder_without_patients_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no folder Patient-NUMBER"):
         predict_densities(tmp_path, tmp_path / "out", config_of)
+
+
+def test_a_model_that_is_none_of_one_scan_is_refused_before_any_patient(tmp_path):
+    (tmp_path / "Patient-00000").mkdir()
+    with pytest.raises(InputError, match="leave model out"):
+        predict_densities(tmp_path, tmp_path / "out", lambda path: config_of(path, "model=lung"))
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""`DigitalTwin.recommend` for thresholds of PSA: the choice, and what is told of it."""
+"""`DigitalTwin.recommend_switching` for thresholds of PSA: the choice, and what is told of it."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ HORIZON = psa.DECISION + 1680.0
 
 @pytest.fixture(scope="module")
 def made():
-    return psa.twin().recommend(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
+    return psa.twin().recommend_switching(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
 
 
 def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
@@ -55,7 +55,7 @@ def test_it_is_told_by_draws_that_the_search_has_not_seen(made):
 
 def test_pauses_are_better_where_they_turn_cells_back_alone(made):
     """Neither treatment nor waiting is best by the way it is counted."""
-    stays = psa.twin(5e-5).recommend(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
+    stays = psa.twin(5e-5).recommend_switching(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
     assert made.better and not stays.better
     assert set(stays.evidence()["share_lost"].values()) == {1.0}
     days = {(row["off_below"], row["on_above"]): -row["risk"] for row in stays.front}
@@ -83,7 +83,9 @@ def test_rows_are_one_table_and_the_evidence_is_plain(made, tmp_path):
 
 
 def test_a_short_horizon_is_doubted():
-    short = psa.twin().recommend(QUESTION, decision_day=psa.DECISION, horizon_days=psa.DECISION + 112.0, draws=10)
+    short = psa.twin().recommend_switching(
+        QUESTION, decision_day=psa.DECISION, horizon_days=psa.DECISION + 112.0, draws=10
+    )
     assert any("keep control until the last review" in doubt for doubt in short.doubts)
 
 
@@ -118,7 +120,7 @@ def test_the_model_must_have_psa_that_answers_to_deprivation():
     with pytest.raises(InputError, match="SwansonPSA is not; choose model=prostate_androgen_deprivation"):
         QUESTION.check(SwansonPSA())
     with pytest.raises(InputError, match="VolumeModel is not"):
-        volume.twin().recommend(QUESTION, decision_day=5.0, horizon_days=400.0)
+        volume.twin().recommend_switching(QUESTION, decision_day=5.0, horizon_days=400.0)
 
 
 def test_the_question_of_the_configuration_is_the_default():

@@ -2,12 +2,10 @@
 
 import dataclasses
 import hashlib
-import json
-import os
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,10 +13,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from twinjax.calibration.problem import InverseProblem
+from twinjax.calibration.tree_file import Damaged, Tree, read_head, read_leaves, write_tree
 from twinjax.core.errors import InputError
 from twinjax.core.folder import writable
-
-Tree = TypeVar("Tree")
 
 # Results are the same to the last bit only where all of these are.
 PACKAGES = ("twinjax", "jax", "jaxlib", "numpyro", "diffrax", "equinox", "optax")
@@ -33,8 +30,7 @@ QUANTILES = np.array([0.01, 0.1, 0.5, 0.9, 0.99])
 class Checkpoint:
     """A folder with how far one calibration has come, one file a stage; nothing where `folder` is None.
 
-    Files are written whole or not at all. Each begins with a line that says for which problem, settings and key it
-    is, and holds arrays in numpy's format after it; nothing in it is ever executed.
+    Each file (`twinjax.calibration.tree_file`) begins with a line that says for which problem, settings and key it is.
 
     Raises `InputError` where the folder cannot be written to.
     """
@@ -51,32 +47,24 @@ class Checkpoint:
         if self.folder is None or not (path := self.folder / f"{stage}.ckpt").exists():
             return None
         with open(path, "rb") as stream:
-            try:
-                found = json.loads(stream.readline())["fingerprint"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}: not a checkpoint of twinjax; name another folder in `checkpoint`") from error
+            found = read_head(stream).get("fingerprint")
+            if found is None:
+                raise InputError(f"{path}: not a checkpoint of twinjax; name another folder in `checkpoint`")
             if found != self.fingerprint:
                 raise InputError(
                     f"{path}: made for other data, other settings, another seed or other versions; delete the folder "
                     "to begin anew, or name another in `checkpoint`"
                 )
             try:
-                return eqx.tree_deserialise_leaves(stream, like)
-            except (ValueError, RuntimeError, EOFError, OSError) as error:
+                return read_leaves(stream, like)
+            except Damaged as error:
                 raise InputError(f"{path}: the file is damaged; delete it to begin that stage anew") from error
 
     def write(self, stage: str, tree: Any) -> None:
         """Keep `tree` as that stage."""
-        if self.folder is None:
-            return
-        path = self.folder / f"{stage}.ckpt"
-        partial = path.with_suffix(".partial")
-        with open(partial, "wb") as stream:
-            stream.write(json.dumps({"twinjax": "checkpoint", "fingerprint": self.fingerprint}).encode() + b"\n")
-            eqx.tree_serialise_leaves(stream, tree)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        if self.folder is not None:
+            head = {"twinjax": "checkpoint", "fingerprint": self.fingerprint}
+            write_tree(self.folder / f"{stage}.ckpt", head, tree)
 
 
 def fingerprint(problem: InverseProblem, calibrator: eqx.Module, key: PRNGKeyArray) -> str:

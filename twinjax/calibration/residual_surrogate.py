@@ -1,6 +1,5 @@
 """A likelihood without a solve: the residuals of one problem as a polynomial and networks of its parameters."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float
 
 from twinjax.calibration.curvature import residuals_and_jacobian
 from twinjax.calibration.problem import InverseProblem
+from twinjax.calibration.tree_file import Damaged, read_head, read_leaves, write_tree
 from twinjax.core.errors import InputError
 from twinjax.core.products import product
 from twinjax.network import Network, perceptron
@@ -41,7 +41,7 @@ class Expansions(NamedTuple):
     slope: np.ndarray
     cost: np.ndarray
 
-    def and_(self, other: "Expansions") -> "Expansions":
+    def joined(self, other: "Expansions") -> "Expansions":
         return Expansions(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
     @classmethod
@@ -179,31 +179,34 @@ class ResidualSurrogate(eqx.Module):
         return self.constant - 0.5 * (jnp.sum(coordinates**2) + jnp.sum(z**2)) - WALL * beyond**2
 
     def save(self, path: str | Path) -> None:
-        """Into one file: numbers in numpy's format behind a line of JSON; nothing in it is ever executed."""
+        """Into one file (`twinjax.calibration.tree_file`)."""
         sizes = {"members": len(jax.tree.leaves(self.networks)[0]), "coordinates": len(self.spread)}
         head = {"twinjax": "surrogate", "names": self.names, "width": self.width, "points": len(self.errors)}
-        with open(path, "wb") as stream:
-            stream.write(json.dumps(head | sizes).encode() + b"\n")
-            eqx.tree_serialise_leaves(stream, self)
+        write_tree(Path(path), head | sizes, self)
 
     @classmethod
     def load(cls, path: str | Path) -> "ResidualSurrogate":
         """What `save` wrote; `InputError` for any other file."""
         with open(path, "rb") as stream:
+            head = read_head(stream)
             try:
-                head = json.loads(stream.readline())
-                if head["twinjax"] != "surrogate":
-                    raise KeyError("surrogate")
-                names, k, width = tuple(head["names"]), int(head["coordinates"]), int(head["width"])
-                n, points = len(names), int(head["points"])
-                one = perceptron(n, k, width=width, depth=2)
-                networks = jax.tree.map(lambda leaf: jnp.zeros((int(head["members"]), *leaf.shape), leaf.dtype), one)
-                first, last = ((n,), (n, n), (_terms(np.zeros(n)).size, k)), ((k,), (), (), (), (points,), ())
-                parts = [*map(jnp.zeros, first), networks, *map(jnp.zeros, last)]
-                like = cls(*parts, names=names, width=width)
-                return eqx.tree_deserialise_leaves(stream, like)
-            except (ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
+                return read_leaves(stream, cls._like(**head))
+            except (Damaged, TypeError) as error:
                 raise InputError(f"{path}: not a surrogate saved by twinjax, or damaged ({error})") from error
+
+    @classmethod
+    def _like(cls, *, twinjax: str, names, width: int, members: int, coordinates: int, points: int):
+        """A surrogate of zeros with these sizes."""
+        if twinjax != "surrogate":
+            raise Damaged(f"it is a {twinjax}")
+        n, one = len(names), perceptron(len(names), coordinates, width=width, depth=2)
+        networks = jax.tree.map(lambda leaf: jnp.zeros((members, *leaf.shape), leaf.dtype), one)
+        before, after = (
+            ((n,), (n, n), (_terms(np.zeros(n)).size, coordinates)),
+            ((coordinates,), (), (), (), (points,), ()),
+        )
+        parts = [*map(jnp.zeros, before), networks, *map(jnp.zeros, after)]
+        return cls(*parts, names=tuple(names), width=width)
 
 
 def _basis(found: Expansions) -> np.ndarray:

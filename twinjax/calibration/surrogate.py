@@ -38,7 +38,8 @@ FEWEST_ACCEPTED = 0.2
 
 class Chain(NamedTuple):
     """**Fields:** `surrogate`, numpyro's state of NUTS, at a point of the chain; `lead`, log density of the problem
-    less that of the surrogate there; `accepted`, whether the last proposal was; `asked`, whether the solver was.
+    less that of the surrogate there; `accepted`, whether the last proposal was; `asked`, whether the solver was;
+    `key`, of the acceptances.
     """
 
     surrogate: Any
@@ -144,7 +145,7 @@ class SurrogateSampler(AbstractCalibrator):
         found, most = None, self.expansions + self.rounds * self.added
         for number in range(self.rounds + 1):
             new = self._expanded(problem, centre, root, x, checkpoint, number)
-            found = new if found is None else found.and_(new)
+            found = new if found is None else found.joined(new)
             options = {"members": self.members, "width": self.width, "seed": number * self.members, "most": most}
             if number:
                 told = np.asarray(densities(surrogate, jnp.asarray(new.x)))

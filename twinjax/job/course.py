@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
-from twinjax.job.options import compare_options, recommend_plan, recommendation_results, treatment_options
+from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
@@ -16,7 +16,7 @@ from twinjax.model import AbstractLumpedModel
 from twinjax.patient import ClinicalCourse
 from twinjax.report import write_report
 from twinjax.report.course import course_report
-from twinjax.twin import CourseForecast, DigitalTwin, Question
+from twinjax.twin import CourseForecast, DigitalTwin
 from twinjax.twin.accuracy import parameter_metrics
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 

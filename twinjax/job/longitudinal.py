@@ -10,7 +10,7 @@ import numpy as np
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
-from twinjax.job.options import compare_options, recommend_plan, recommendation_results, treatment_options
+from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, check_grid_of, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
@@ -18,7 +18,7 @@ from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, Forecast, Question, brain_displacement, complete_response
+from twinjax.twin import DigitalTwin, Forecast, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics, parameter_metrics, true_parameters
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 

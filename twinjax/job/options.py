@@ -7,11 +7,13 @@ from typing import Any
 from twinjax.core.config import load_named
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
-from twinjax.report.recommended import recommended
+from twinjax.report.recommended import Advice, recommended
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, DigitalTwin, Question, Recommendation, SwitchingRecommendation, compare
+from twinjax.twin import Comparison, DigitalTwin, PlanQuestion, Recommendation, SwitchingQuestion, compare
 
 log = logging.getLogger("twinjax")
+
+Question = PlanQuestion | SwitchingQuestion
 
 
 def treatment_options(settings: JobSettings) -> dict[str, Regimen]:
@@ -49,7 +51,7 @@ def compare_options(
 
 def recommend_plan(
     run: Run, twin: DigitalTwin, question: Question | None, settings: JobSettings, *, given: Regimen, day: float
-) -> Recommendation | SwitchingRecommendation | None:
+) -> Advice | None:
     """The best plan from `day` on of a patient who was `given` treatment before; None where none is asked for.
 
     Files: `recommendation.csv` (the doses, or PSA and treatment by review) and `front.csv` (control against burden).
@@ -57,20 +59,17 @@ def recommend_plan(
     if question is None:
         return None
     with run.stage("seek a better plan"):
-        made = twin.recommend(
-            question,
-            decision_day=day,
-            horizon_days=day + settings.decision_horizon_days,
-            given=given,
-            draws=settings.decision_draws,
-        )
+        when: dict[str, Any] = {"decision_day": day, "horizon_days": day + settings.decision_horizon_days}
+        asked = when | {"given": given, "draws": settings.decision_draws}
+        switches = isinstance(question, SwitchingQuestion)
+        made = twin.recommend_switching(question, **asked) if switches else twin.recommend(question, **asked)
         run.write_csv("recommendation.csv", made.rows())
         run.write_csv("front.csv", made.front_rows())
         log.info("  %s", recommended(made).verdict)
     return made
 
 
-def recommendation_results(made: Recommendation | SwitchingRecommendation | None) -> dict[str, Any]:
+def recommendation_results(made: Advice | None) -> dict[str, Any]:
     """What `results.json` holds of a recommendation."""
     if made is None:
         return {"recommendation": None}

@@ -10,11 +10,13 @@ from omegaconf import DictConfig
 
 from twinjax.core.errors import IncompleteCohort, InputError, TwinjaxError
 from twinjax.core.folder import writable
-from twinjax.job.patient import run_patient
+from twinjax.job.patient import checked_parts, run_patient
+from twinjax.model import UntimedFisherKPP
 
 log = logging.getLogger("twinjax")
 
 PREFIX = "Patient-"
+CHOICES = {"patient": "predict_gbm", "model": "glioblastoma_single_scan"}
 
 
 def predict_densities(source: str | Path, target: str | Path, config_of: Callable[[str], DictConfig]) -> list[Path]:
@@ -27,6 +29,8 @@ def predict_densities(source: str | Path, target: str | Path, config_of: Callabl
     folders = sorted(folder for folder in Path(source).glob(f"{PREFIX}*") if folder.is_dir())
     if not folders:
         raise InputError(f"'{source}' has no folder {PREFIX}NUMBER; name the folder that holds the patients")
+    if not isinstance(checked_parts(config_of(str(folders[0])))[1], UntimedFisherKPP):
+        raise InputError("predict_gbm fits one scan of a glioblastoma: leave model out")
     output = writable(target, "predict_gbm: cannot write to the folder")
     paths = [output / f"{folder.name.removeprefix(PREFIX)}.nii.gz" for folder in folders]
     failed = []
@@ -36,7 +40,7 @@ def predict_densities(source: str | Path, target: str | Path, config_of: Callabl
             continue
         with tempfile.TemporaryDirectory() as work:
             try:
-                run_patient(config_of(str(folder)), work, {"patient": "predict_gbm", "model": "of the configuration"})
+                run_patient(config_of(str(folder)), work, CHOICES)
             except (TwinjaxError, OSError) as error:
                 log.error("  %s: %s", folder.name, error)
                 failed.append(folder.name)

@@ -9,13 +9,13 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
-from twinjax.report.recommended import recommended
+from twinjax.report.recommended import Advice, recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import best_option, calibration_section, options_section, timing_section
 from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, CourseForecast, Recommendation, SwitchingRecommendation
+from twinjax.twin import Comparison, CourseForecast
 from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
@@ -35,7 +35,7 @@ def course_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     comparison: Comparison | None,
-    recommendation: Recommendation | SwitchingRecommendation | None = None,
+    recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     provenance: Mapping[str, Any],

@@ -14,7 +14,7 @@ from twinjax.report.anatomy import density_maps, displacement_maps, scan_overvie
 from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
-from twinjax.report.recommended import recommended
+from twinjax.report.recommended import Advice, recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
     background_image,
@@ -38,8 +38,6 @@ from twinjax.twin import (
     Comparison,
     CompleteResponse,
     Forecast,
-    Recommendation,
-    SwitchingRecommendation,
 )
 from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
 from twinjax.twin.recommendation import CAVEAT
@@ -63,7 +61,7 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
     comparison: Comparison | None,
-    recommendation: Recommendation | SwitchingRecommendation | None = None,
+    recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
     uncalibrated: Sequence[str] = (),
     response: Mapping[str, CompleteResponse] | None = None,

@@ -7,6 +7,8 @@ from twinjax.report.report import KeyFigure, Section
 from twinjax.report.switching import switching_key_figure, switching_section, switching_verdict
 from twinjax.twin import Recommendation, SwitchingRecommendation
 
+Advice = Recommendation | SwitchingRecommendation
+
 
 class Recommended(NamedTuple):
     """Its section, a sentence for the summary, and the large number there."""
@@ -16,7 +18,7 @@ class Recommended(NamedTuple):
     key_figure: KeyFigure
 
 
-def recommended(made: Recommendation | SwitchingRecommendation) -> Recommended:
+def recommended(made: Advice) -> Recommended:
     """Of a plan of doses, or of thresholds that switch androgen deprivation."""
     if isinstance(made, SwitchingRecommendation):
         return Recommended(switching_section(made), switching_verdict(made), switching_key_figure(made))

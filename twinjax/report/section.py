@@ -38,7 +38,10 @@ def calibration_section(
     marginals = posterior_marginals(posterior, prior_draws=prior, truth=truth, units=units)
     figures = [
         ("Posterior (filled) and prior (dashed).", marginals),
-        ("Pairs of parameters.", posterior_pairs(posterior, truth=truth)),
+        (
+            f"Pairs of parameters{', crosses the truth (synthetic)' if truth else ''}.",
+            posterior_pairs(posterior, truth=truth),
+        ),
     ]
     # Independent draws have no order that could tell of convergence.
     if posterior.diagnostics.get("r_hat"):

@@ -18,4 +18,3 @@ from twinjax.twin.switching import SwitchingQuestion as SwitchingQuestion
 from twinjax.twin.switching import SwitchingRecommendation as SwitchingRecommendation
 from twinjax.twin.twin import Assimilation as Assimilation
 from twinjax.twin.twin import DigitalTwin as DigitalTwin
-from twinjax.twin.twin import Question as Question

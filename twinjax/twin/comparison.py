@@ -9,7 +9,7 @@ from tqdm import tqdm
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.course import CourseForecast
-from twinjax.twin.draws import probability_best
+from twinjax.twin.draws import interval, probability_best
 from twinjax.twin.forecast import Forecast
 from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, progression_day
 from twinjax.twin.twin import DigitalTwin
@@ -45,11 +45,10 @@ class Comparison:
 
     def rows(self, level: float = 0.9) -> list[dict]:
         """One row per option, best first."""
-        tail = (1 - level) / 2
         rows = []
         for name in sorted(self.final, key=lambda option: np.log(self.final[option]).mean()):
-            low, median, high = np.quantile(self.final[name], [tail, 0.5, 1 - tail])
-            against = np.quantile(self.final[name] / self.final[self.best], [tail, 0.5, 1 - tail])
+            low, median, high = interval(self.final[name], level)
+            against = interval(self.final[name] / self.final[self.best], level)
             rows.append(
                 {
                     "option": name,

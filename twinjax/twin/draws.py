@@ -11,9 +11,14 @@ REPEATS = 20
 
 
 def interval(draws: np.ndarray, level: float = 0.9) -> np.ndarray:
-    """(3, T) lower end, median and upper end of draws (S, T)."""
+    """(3, T) lower end, median and upper end of draws (S, T); (3,) of draws (S,)."""
     tail = (1 - level) / 2
     return np.quantile(draws, [tail, 0.5, 1 - tail], axis=0)
+
+
+def levels(values: np.ndarray, level: float = 0.9) -> dict[str, float]:
+    """`lower`, `median` and `upper` of `interval`, of draws (S,) of one number."""
+    return dict(zip(("lower", "median", "upper"), interval(values, level).tolist(), strict=True))
 
 
 def with_scatter(draws: np.ndarray, deviation: float, *, offset: float = 0.0, seed: int = 0) -> np.ndarray:

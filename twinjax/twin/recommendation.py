@@ -17,6 +17,7 @@ from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.control import control_named, tail_weights
 from twinjax.twin.dose_limits import DoseLimits
+from twinjax.twin.draws import interval, levels
 from twinjax.twin.plan_search import FoundPlan, search
 from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, regrowth_day
 
@@ -137,16 +138,13 @@ class Recommendation:
 
     def evidence(self, level: float = 0.9) -> dict[str, Any]:
         """What is expected of the plan against the standard, draw by draw, and what that rests on."""
-        quantiles = [(1 - level) / 2, 0.5, (1 + level) / 2]
-        ratio = np.exp(np.quantile(self.log_ratio, quantiles)).tolist()
-        gained = np.quantile(self.days_gained, quantiles).tolist()
         return {
             "better": self.better,
             "outcome": self.outcome,
             "draws": len(self.log_ratio),
-            "ratio": dict(zip(("lower", "median", "upper"), ratio, strict=True)),
+            "ratio": {name: float(np.exp(value)) for name, value in levels(self.log_ratio, level).items()},
             "probability_smaller": share_above_zero(-self.log_ratio),
-            "days_gained": dict(zip(("lower", "median", "upper"), gained, strict=True)),
+            "days_gained": levels(self.days_gained, level),
             "probability_later": share_above_zero(self.days_gained),
             "risk": self.risk,
             "sensitivity": self.sensitivity,
@@ -186,10 +184,10 @@ class Recommendation:
 
     def front_rows(self, level: float = 0.9) -> list[dict[str, Any]]:
         """One row per point of the front, the lightest first."""
-        tail, rows = (1 - level) / 2, []
+        rows = []
         for point in sorted(self.front, key=lambda point: point.share):
             final = np.maximum(point.course[:, -1], SMALLEST_OUTCOME)
-            low, median, high = np.quantile(final, [tail, 0.5, 1 - tail]).tolist()
+            low, median, high = interval(final, level).tolist()
             days = float(np.median(of_draws(regrowth_day, self.times, point.course) - self.decision_day))
             rows.append(
                 {"share_of_limits": point.share, "used": point.used, **point.sums}

@@ -16,11 +16,11 @@ from twinjax.model.model import Forcing
 from twinjax.twin.adjustable import is_number
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched
-from twinjax.twin.control import tail_weights
+from twinjax.twin.control import TimeToProgression, tail_weights
+from twinjax.twin.draws import interval, levels
 from twinjax.twin.recommendation import CAVEAT, rank_correlations, share_above_zero, without_rounding
 
 OUTCOME = "psa_ng_ml"
-NEGLIGIBLE_DAYS = 1.0
 # More draws than this that keep control until the horizon make its days too few to compare.
 MOST_UNDECIDED = 0.1
 
@@ -130,7 +130,7 @@ class SwitchingRecommendation:
 
         On draws that the choice has not seen.
         """
-        return self.risk["recommended"] < self.risk["continuous"] - NEGLIGIBLE_DAYS
+        return self.risk["recommended"] < self.risk["continuous"] - TimeToProgression.negligible
 
     def days_gained(self, than: str) -> np.ndarray:
         """(draws,) by how many days longer control lasts than under the plan `than`."""
@@ -152,12 +152,12 @@ class SwitchingRecommendation:
                 name: None if pair is None else dict(zip(("off_below", "on_above"), pair, strict=True))
                 for name, pair in self.thresholds.items()
             },
-            "days_of_control": {n: _levels(one.days_of_control, level) for n, one in self.courses.items()},
+            "days_of_control": {n: _mean_and_levels(one.days_of_control, level) for n, one in self.courses.items()},
             "share_lost": {n: float(one.lost.mean()) for n, one in self.courses.items()},
             "share_on_treatment": {n: float(one.share_on_treatment.mean()) for n, one in self.courses.items()},
-            "days_gained": {other: _levels(self.days_gained(other), level) for other in others},
+            "days_gained": {other: _mean_and_levels(self.days_gained(other), level) for other in others},
             "probability_later": {other: share_above_zero(self.days_gained(other)) for other in others},
-            "days_off_gained": {other: _levels(self.days_off_gained(other), level) for other in others},
+            "days_off_gained": {other: _mean_and_levels(self.days_off_gained(other), level) for other in others},
             "risk": self.risk,
             "sensitivity": self.sensitivity,
             "doubts": self.doubts,
@@ -168,7 +168,7 @@ class SwitchingRecommendation:
         """One row per plan and review, for CSV: PSA, and the share of draws that is under treatment from then on."""
         found = []
         for name, one in self.courses.items():
-            low, middle, high = np.quantile(one.psa[:, :-1], _quantiles(level), axis=0)
+            low, middle, high = interval(one.psa[:, :-1], level)
             for i, share in enumerate(one.treated.mean(axis=0).tolist()):
                 values = {"psa_ng_ml": middle[i], "psa_ng_ml_lower": low[i], "psa_ng_ml_upper": high[i]}
                 day = float(self.times[i] - self.decision_day)
@@ -180,7 +180,7 @@ class SwitchingRecommendation:
         return sorted(self.front, key=lambda row: row["share_on_treatment"])
 
 
-def recommend_switching(
+def best_switching(
     question: SwitchingQuestion, seen: Ahead, unseen: Ahead, times: np.ndarray, since: float, names: Mapping[str, int]
 ) -> SwitchingRecommendation:
     """The best pair of thresholds on the draws of `seen`, and what those of `unseen` show of it.
@@ -228,7 +228,7 @@ def _front(question: SwitchingQuestion, shown: Mapping) -> list[dict[str, Any]]:
     for pair, (share, risk) in points.items():
         beaten = any(s <= share and r <= risk and (s, r) != (share, risk) for s, r in points.values())
         off, on = (None, None) if pair is None else pair
-        days = {f"days_of_control_{k}": v for k, v in _levels(shown[pair].days_of_control, 0.9).items()}
+        days = {f"days_of_control_{k}": v for k, v in _mean_and_levels(shown[pair].days_of_control, 0.9).items()}
         rows.append(
             {"off_below": off, "on_above": on, "share_on_treatment": share, **days, "risk": risk}
             | {"highest_psa_ng_ml": float(np.median(shown[pair].psa.max(axis=1))), "efficient": not beaten}
@@ -253,13 +253,8 @@ def _doubts(question: SwitchingQuestion, best: tuple[float, float], courses: Map
     return doubts
 
 
-def _quantiles(level: float) -> list[float]:
-    return [(1 - level) / 2, 0.5, (1 + level) / 2]
-
-
-def _levels(values: np.ndarray, level: float) -> dict[str, float]:
-    lower, median, upper = np.quantile(values, _quantiles(level)).tolist()
-    return {"mean": float(values.mean()), "lower": lower, "median": median, "upper": upper}
+def _mean_and_levels(values: np.ndarray, level: float) -> dict[str, float]:
+    return {"mean": float(values.mean()), **levels(values, level)}
 
 
 def _responds(model: AbstractLumpedModel) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,12 +27,10 @@ from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import LITTLE_VOLUME_MM3, Forecast, box_for, forecast
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
 from twinjax.twin.solution import measured_volume, visibility_threshold
-from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, recommend_switching
+from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, best_switching
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
-
-Question = PlanQuestion | SwitchingQuestion
 
 
 class DigitalTwin:
@@ -112,7 +110,6 @@ class DigitalTwin:
             progress=progress,
         )
 
-    @overload
     def recommend(
         self,
         question: PlanQuestion,
@@ -122,57 +119,20 @@ class DigitalTwin:
         given: Regimen | None = None,
         draws: int = 60,
         outcome: str | None = None,
-    ) -> Recommendation: ...
-
-    @overload
-    def recommend(
-        self,
-        question: SwitchingQuestion,
-        *,
-        decision_day: float,
-        horizon_days: float,
-        given: Regimen | None = None,
-        draws: int = 60,
-    ) -> SwitchingRecommendation: ...
-
-    def recommend(
-        self,
-        question: Question,
-        *,
-        decision_day: float,
-        horizon_days: float,
-        given: Regimen | None = None,
-        draws: int = 60,
-        outcome: str | None = None,
-    ) -> Recommendation | SwitchingRecommendation:
+    ) -> Recommendation:
         """The plan of least risk within the limits of `question`, beside the standard (docs/recommendation.md).
 
-        Of a `SwitchingQuestion` the thresholds of PSA that switch androgen deprivation, beside continuous treatment and
-        a fixed protocol. The search is on `draws` of the posterior, what is told of the plan on as many others; each
-        half of the posterior's at most.
+        The search is on `draws` of the posterior, what is told of the plan on as many others; each half of the
+        posterior's at most.
 
         **Arguments:** `decision_day` and `horizon_days`, since baseline; `given`, what the patient had before the
         decision (default: the twin's own regimen up to that day); `outcome`, lower is better (default: the volume of
         the cells, or without space the size of the model).
 
         Raises `InputError` for a horizon before the decision, a decision before the start of the model, a twin without
-        `uncertainty`, or what `question` asks that its standard plan, or the model, does not have.
+        `uncertainty`, or what `question` asks that its standard plan does not have.
         """
-        if not self.draw_uncertainty:
-            raise InputError("a recommendation weighs the draws of a posterior: give the twin its uncertainty")
-        if not self.problem.start <= decision_day < horizon_days < np.inf:
-            raise InputError(
-                f"the decision (day {decision_day:g}) must not lie before day {self.problem.start:g}, and the horizon "
-                f"(day {horizon_days:g}) must lie after it"
-            )
-        if draws < 10:
-            raise InputError(f"a recommendation needs at least 10 draws, for an interval, got {draws}")
-        past = (self.regimen if given is None else given).before(decision_day)
-        if isinstance(question, SwitchingQuestion):
-            question.check(self.model)
-            times, since = question.reviews(decision_day, horizon_days), treated_since(past, decision_day)
-            halves = self._halves(self._under(past), decision_day, OUTCOME, draws)
-            return recommend_switching(question, *halves, times, since, self._scalars)
+        past = self._before(decision_day, horizon_days, given, draws)
         times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
         whole = self._under(past + question.regimen.shifted(decision_day))
         if isinstance(self.model, AbstractSpatialModel) and self.model.local:
@@ -184,6 +144,26 @@ class DigitalTwin:
         variables = PlanVariables(whole.regimen, question.adjust, first=first, decision_day=decision_day)
         halves = self._halves(whole, decision_day, outcome, draws)
         return recommend(question, DoseLimits(variables), *halves, times, self._scalars)
+
+    def recommend_switching(
+        self,
+        question: SwitchingQuestion,
+        *,
+        decision_day: float,
+        horizon_days: float,
+        given: Regimen | None = None,
+        draws: int = 60,
+    ) -> SwitchingRecommendation:
+        """The thresholds of PSA that switch androgen deprivation best, beside continuous treatment and a protocol.
+
+        Arguments, draws and errors are those of `recommend`; `InputError`, too, for a model that has no PSA under
+        androgen deprivation.
+        """
+        question.check(self.model)
+        past = self._before(decision_day, horizon_days, given, draws)
+        times, since = question.reviews(decision_day, horizon_days), treated_since(past, decision_day)
+        halves = self._halves(self._under(past), decision_day, OUTCOME, draws)
+        return best_switching(question, *halves, times, since, self._scalars)
 
     def assimilate(
         self, problem: InverseProblem, calibrator: AbstractCalibrator, *, key: PRNGKeyArray, **options
@@ -217,6 +197,19 @@ class DigitalTwin:
         known = self.posterior.draws(count)
         unseen = np.random.default_rng(0).standard_normal((len(known), len(self.uncalibrated)))
         return np.hstack([known, unseen])
+
+    def _before(self, decision_day: float, horizon_days: float, given: Regimen | None, draws: int) -> Regimen:
+        """What was given before a decision; `InputError` for one that cannot be asked for."""
+        if not self.draw_uncertainty:
+            raise InputError("a recommendation weighs the draws of a posterior: give the twin its uncertainty")
+        if not self.problem.start <= decision_day < horizon_days < np.inf:
+            raise InputError(
+                f"the decision (day {decision_day:g}) must not lie before day {self.problem.start:g}, and the horizon "
+                f"(day {horizon_days:g}) must lie after it"
+            )
+        if draws < 10:
+            raise InputError(f"a recommendation needs at least 10 draws, for an interval, got {draws}")
+        return (self.regimen if given is None else given).before(decision_day)
 
     def _halves(self, whole: Tumor, day: float, outcome: str, draws: int) -> tuple[Ahead, Ahead]:
         """The draws of a search, and as many others to judge what it found."""
