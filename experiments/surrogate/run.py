@@ -5,7 +5,8 @@
 For each model (of conf/model; by default one without space and a glioma on a grid of 4 mm) the inverse problem of its
 virtual (synthetic) patient, as `experiments/calibration/gradients.py` makes it. Three posteriors of it: importance
 sampling with the solver alone, which is the reference; NUTS on the surrogate with the solver's correction
-(`calibrator=surrogate`); NUTS on the surrogate alone. Prints one row a model and writes a figure of the error
+(`calibrator=surrogate`); NUTS on the surrogate alone, each with the distance of its means from the reference, the
+largest of all parameters, ± the standard error of one. Prints one row a model and writes a figure of the error
 against what it expected. Times are processor time without compiling.
 """
 
@@ -54,8 +55,8 @@ def compared(name: str, folder: Path) -> dict[str, str]:
     mode = LevenbergMarquardt()
     problem, found = mode.fit_mode(problem, key=key)
     fixed = LevenbergMarquardt(estimate_noise=False)
-    reference = ImportanceSampler(proposals=1000, draws=2000, mode=fixed).fit(problem, key=key)
-    sampler = SurrogateSampler(samples=1000, mode=fixed)
+    reference = ImportanceSampler(proposals=5000, effective=2000, draws=5000, mode=fixed).fit(problem, key=key)
+    sampler = SurrogateSampler(samples=2000, mode=fixed)
     surrogate = sampler.train(problem, found, key=key)
     corrected = sampler.fit(problem, key=key)
     alone = dataclasses.replace(sampler, trusted=BELIEVED).fit(problem, key=key)
@@ -78,8 +79,8 @@ def compared(name: str, folder: Path) -> dict[str, str]:
                 f"{np.quantile(error, 0.9):.2g}",
                 f"{100 * np.mean(error <= expected):.0f} %",
                 f"{100 * corrected.diagnostics['accepted']:.0f} %",
-                f"{shift(corrected, reference):.2f} deviations",
-                f"{shift(alone, reference):.2f} deviations",
+                f"{shift(corrected, reference):.2f} ± {by_chance(corrected, reference):.2f} deviations",
+                f"{shift(alone, reference):.2f} ± {by_chance(alone, reference):.2f} deviations",
             ),
             strict=True,
         )
@@ -100,6 +101,11 @@ def shift(posterior, reference) -> float:
     """The largest distance of a mean from the reference's, in its deviations."""
     one, other = (p.z.reshape(-1, p.z.shape[-1]) for p in (posterior, reference))
     return float(np.max(np.abs(one.mean(axis=0) - other.mean(axis=0)) / other.std(axis=0)))
+
+
+def by_chance(posterior, reference) -> float:
+    """The standard error of a mean's distance, in deviations, of the parameter with the fewest effective draws."""
+    return float(np.sqrt(sum(1 / min(p.diagnostics["ess"].values()) for p in (posterior, reference))))
 
 
 def figure(name: str, error, expected, folder: Path) -> None:
