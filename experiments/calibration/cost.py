@@ -34,6 +34,7 @@ from twinjax.calibration import (
     LevenbergMarquardt,
     NoUTurnSampler,
     Prior,
+    SurrogateSampler,
     TemperedMonteCarlo,
     VariationalInference,
     course_problem,
@@ -57,6 +58,7 @@ METHODS = {
     "svi": VariationalInference(progress=False, mode=MODE),
     "svi flow": VariationalInference(guide="flow", progress=False, mode=MODE),
     "ensemble": EnsembleSampler(progress=False, mode=MODE),
+    "surrogate": SurrogateSampler(samples=1600, mode=MODE, progress=False),
     "smc": TemperedMonteCarlo(particles=300, progress=False, mode=MODE),
 }
 NOISE, CORRELATION_MM = 0.1, 6.0

@@ -93,10 +93,9 @@ def lumped(parts: Parts, number: int) -> Found:
     held = [score for score in course_scores(patient, prediction, last_day) if score["held_out"]]
     parameters = recovered(number, posterior, true_parameters(described, patient))
     below = [
-        held_out(
-            number, one["quantity"], one["day"], prediction.at([one["day"]]).measured(one["quantity"]), one["measured"]
-        )
+        held_out(number, one["quantity"], one["day"], one["share_below"])
         for one in held
+        if one["share_below"] is not None
     ]
     return (
         {
@@ -119,13 +118,9 @@ def fit_of(number: int, posterior, parameters: list[dict]) -> dict:
     }
 
 
-def held_out(number: int, quantity: str, day: float, draws: np.ndarray, value: float) -> dict:
-    """The share of a forecast's measurements below the one that was held out, and half of those equal to it.
-
-    Where a region has vanished many are equal: all are 0.
-    """
-    below = np.mean(draws < value) + 0.5 * np.mean(draws == value)
-    return {"patient": number, "quantity": quantity, "day": day, "below": float(below)}
+def held_out(number: int, quantity: str, day: float, share_below: float) -> dict:
+    """The line of a measurement that was held out."""
+    return {"patient": number, "quantity": quantity, "day": day, "below": share_below}
 
 
 def recovered(number: int, posterior, truth) -> list[dict]:
@@ -166,15 +161,7 @@ def spatial(parts: Parts, number: int) -> Found:
     true = [score for score in held if score["reference"] == "truth"]
     parameters = recovered(number, posterior, patient.truth.parameters)
     below = [
-        held_out(
-            number,
-            region,
-            score["day"],
-            prediction.at([score["day"]]).measured(f"{region}_volume_mm3"),
-            score[f"{region}_volume_mm3"],
-        )
-        for score in true
-        for region in REGIONS
+        held_out(number, region, score["day"], score[f"{region}_share_below"]) for score in true for region in REGIONS
     ]
     return (
         {

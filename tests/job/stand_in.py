@@ -49,6 +49,10 @@ def stand_in(config, folder, choices) -> dict:
         "truth": {"rate": 1.05 * rate if small else 2 * rate},
         "diagnostics": {"converged": True, "verdict": "converged"},
         "metrics": [errors, shares],
+        "scores": [
+            {"quantity": "size", "held_out": day > 30, "measured": u, "predicted": 1.1 * u, "share_below": size * 10}
+            for day, u in zip(range(0, 70, 10), sizes, strict=True)
+        ],
         "provenance": {"seed": config.seed},
     }
     (Path(folder) / "results.json").write_text(json.dumps(results))

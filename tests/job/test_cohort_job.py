@@ -56,9 +56,16 @@ def test_every_patient_has_a_folder_a_line_and_a_part_in_the_summary(here, tmp_p
     assert 0 < small < 4 and error["met"] == small
     assert coverage["value"] == pytest.approx(100 - 25 * small / 4) and coverage["n"] == 16
     assert summary["parameters"][0]["covered"] == small
+    (held,) = summary["held_out"]
+    assert (held["quantity"], held["n"]) == ("size", 12)
+    # Three held-out days a patient, all of one share; forecasts are a tenth too high.
+    assert sorted(held["shares_below"])[::3] == pytest.approx([size / 10 for size in sorted(sizes)])
+    assert 0.9 < held["concordance"] < 1
     assert json.loads((tmp_path / "cohort.json").read_text()) == summary
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "virtual_0004" in page and "Cohort of 4 patients" in page and "<script" not in page
+    for text in ("virtual_0004", "Do the intervals hold", "Cohort of 4 patients"):
+        assert text in page
+    assert "<script" not in page
     assert not (tmp_path / ".unfinished").exists()
 
 

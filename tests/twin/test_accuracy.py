@@ -37,8 +37,14 @@ def test_a_region_s_scores_by_hand():
     assert scores["core_volume_mm3"] == 14 * VOXELS * 8
     assert scores["core_predicted_mm3"] == pytest.approx(16 * VOXELS * 8, rel=0.05)
     assert scores["core_volume_error"] == pytest.approx(scores["core_predicted_mm3"] / (14 * VOXELS * 8) - 1)
-    # One plane of 2 mm.
+    # One plane of 2 mm; at one end two planes are missing.
     assert scores["core_center_distance_mm"] == pytest.approx(2.0)
+    assert scores["core_hausdorff_95_mm"] == pytest.approx(4.0)
+    # Most of a forecast of 16 planes lies above 14, all of one of 30 planes above 16.
+    assert 0 < scores["core_share_below"] < 0.5 and scores["whole_tumor_share_below"] == 0
+    # The error of log (volume + 500 mm³), less half the mean distance of two draws of a deviation of 0.1.
+    error = np.log((30 * VOXELS * 8 + 500) / (16 * VOXELS * 8 + 500))
+    assert scores["whole_tumor_crps"] == pytest.approx(error - 0.1 / np.sqrt(np.pi), abs=0.02)
     # 14 planes lie within two deviations of 16, 16 planes far from 30.
     assert scores["core_in_interval"] is True
     assert scores["whole_tumor_in_interval"] is False
@@ -91,7 +97,7 @@ def score(**changes):
     row = {"day": 8.0, "held_out": True, "reference": "segmentation"}
     for region in ("core", "whole_tumor"):
         row |= {f"{region}_dice": 0.9, f"{region}_volume_error": -0.1, f"{region}_center_distance_mm": 1.0}
-        row |= {f"{region}_in_interval": True}
+        row |= {f"{region}_in_interval": True, f"{region}_hausdorff_95_mm": 4.0, f"{region}_crps": 0.1}
     return row | changes
 
 
@@ -99,7 +105,7 @@ def test_held_out_visits_are_summed_up_against_the_targets():
     scores = [
         score(held_out=False, core_dice=0.0),
         score(core_dice=0.7, core_volume_error=float("inf"), core_center_distance_mm=float("nan")),
-        score(core_in_interval=False, density_coverage=0.5, density_voxels=100),
+        score(core_in_interval=False, core_crps=0.4, density_coverage=0.5, density_voxels=100),
         score(reference="truth", density_concordance=0.8, density_coverage=0.9, density_voxels=300),
     ]
     rows = {row["metric"]: row for row in accuracy.held_out_metrics(scores)}
@@ -108,6 +114,9 @@ def test_held_out_visits_are_summed_up_against_the_targets():
     error = rows["volume error, largest, core against segmentation"]
     assert (error["value"], error["target"], error["met"], error["n"]) == (pytest.approx(10.0), "≤ 15", True, 1)
     assert rows["centre-of-mass distance, largest, core against segmentation"]["n"] == 1
+    ranked = rows["ranked probability score of log volume, mean, core against segmentation"]
+    assert (ranked["value"], ranked["target"], ranked["n"]) == (pytest.approx(0.25), "", 2)
+    assert rows["95 % Hausdorff distance, largest, core against segmentation"]["value"] == 4.0
     assert rows["90 % interval covers volume of segmentation"]["value"] == pytest.approx(75.0)
     assert rows["90 % interval covers volume of truth"]["met"] is True
     assert rows["concordance of cell density with the truth"]["met"] is None

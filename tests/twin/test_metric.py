@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import norm
 
-from twinjax.twin.metric import center_of_mass_distance, concordance, coverage, dice, relative_volume_error
+from twinjax.twin.metric import (
+    center_of_mass_distance,
+    concordance,
+    coverage,
+    crps,
+    dice,
+    hausdorff_95_distance,
+    relative_volume_error,
+    share_below,
+)
 
 masks = arrays(bool, (3, 4, 2))
 series = arrays(float, 8, elements=st.floats(-100, 100).map(lambda x: round(x, 3)))
@@ -64,3 +74,36 @@ def test_concordance_never_exceeds_correlation(x, y):
 def test_coverage_counts_the_ends():
     lower, upper = np.zeros(5), np.ones(5)
     assert coverage(lower, upper, np.array([0.0, 1.0, 0.5, 1.1, -0.1])) == pytest.approx(0.6)
+
+
+def test_hausdorff_distance_is_in_mm_and_of_both_directions():
+    a, b = np.zeros((30, 9, 9), bool), np.zeros((30, 9, 9), bool)
+    a[5:15, 2:7, 2:7] = True
+    b[5:19, 2:7, 2:7] = True
+    # The far face of b lies 4 voxels of 2 mm from that of a: 25 of its 186 surface voxels, above the 95th percentile.
+    assert hausdorff_95_distance(a, b, (2.0, 1.0, 1.0)) == pytest.approx(8.0)
+    assert hausdorff_95_distance(b, a, (2.0, 1.0, 1.0)) == pytest.approx(8.0)
+    assert hausdorff_95_distance(a, a, (2.0, 1.0, 1.0)) == 0
+    assert np.isnan(hausdorff_95_distance(a, np.zeros_like(a), (2.0, 1.0, 1.0)))
+
+
+def test_ranked_probability_score_against_the_integral_that_defines_it():
+    draws, observed = np.random.default_rng(0).normal(1.0, 2.0, 40), 2.3
+    x = np.linspace(-20, 20, 400_001)
+    below = (draws[:, None] <= x[None, ::200]).mean(0)
+    integral = np.trapezoid((below - (x[::200] >= observed)) ** 2, x[::200])
+    assert crps(draws, observed) == pytest.approx(integral, abs=0.03)
+    assert crps(np.full(3, 4.0), 1.5) == pytest.approx(2.5)
+
+
+def test_ranked_probability_score_of_a_normal_forecast():
+    # Gneiting & Raftery 2007, equation 21: sigma (2 phi(0) - 1 / sqrt(pi)) where the observation is the mean.
+    draws = 3.0 * norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    assert crps(draws, 0.0) == pytest.approx(3 * (2 * norm.pdf(0) - 1 / np.sqrt(np.pi)), rel=1e-3)
+
+
+def test_the_share_below_counts_half_of_what_is_equal():
+    draws = np.array([0.0, 0.0, 1.0, 2.0])
+    assert share_below(draws, 0.0) == 0.25
+    assert share_below(draws, 1.5) == 0.75
+    assert share_below(draws, 5.0) == 1.0

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table, format_cell
 from twinjax.report.style import COLORS, lower_first, quantity_label, styled
@@ -36,6 +38,8 @@ def cohort_report(
     sections = []
     if summary["metrics"]:
         sections.append(_accuracy_section(summary["metrics"], metrics))
+    if summary["held_out"]:
+        sections.append(_calibration_section(summary["held_out"]))
     if summary["parameters"]:
         sections.append(_parameter_section(summary["parameters"]))
     sections.append(_patients_section(patients, metrics))
@@ -124,6 +128,22 @@ def _accuracy_section(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, S
     return Section("Accuracy", text, [(caption, figure)], [Table(columns, table, "Accuracy over the cohort.")])
 
 
+def _calibration_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    table = [[quantity_label(row["quantity"])[0], row["n"], f"{row['concordance']:.3f}"] for row in rows]
+    text = (
+        "Where in its forecast each held-out measurement lay: the share of the forecast below it. Bars of one height "
+        "say that the intervals hold what they say; high ends that they are too narrow, a high middle that they are "
+        "too wide, a slope that forecasts are too high or too low."
+    )
+    caption = (
+        "Held-out measurements by the share of their forecast below them. Grey: what 99 of 100 bars of right forecasts "
+        "keep to, were all measurements independent; those of one patient are not, and bars then scatter more."
+    )
+    columns = ["quantity", "held-out measurements", "concordance of forecast medians with them"]
+    figure = share_histograms({quantity_label(row["quantity"])[0]: row["shares_below"] for row in rows})
+    return Section("Do the intervals hold", text, [(caption, figure)], [Table(columns, table, "By quantity.")])
+
+
 def _parameter_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     table = [
         [
@@ -156,6 +176,27 @@ def _patients_section(patients: Sequence[Mapping[str, Any]], metrics: Mapping[st
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
+
+
+@styled
+def share_histograms(shares: Mapping[str, Sequence[float]], *, bins: int = 10) -> Figure:
+    """A panel a quantity: how many of `shares` (in [0, 1]) fall into each of `bins` equal parts."""
+    rows = -(-len(shares) // 3)
+    figure = Figure(figsize=(9.0, 2.5 * rows + 0.3))
+    panels = figure.subplots(rows, min(3, len(shares)), squeeze=False).ravel()
+    for panel, (name, values) in zip(panels, shares.items(), strict=False):
+        low, high = stats.binom.interval(0.99, len(values), 1 / bins)
+        panel.axhspan(low, high, color=COLORS["grid"], linewidth=0)
+        panel.axhline(len(values) / bins, color=COLORS["ink"], linestyle="--", linewidth=1)
+        panel.hist(values, np.linspace(0, 1, bins + 1), color=COLORS["blue"], edgecolor="white")
+        for bound in (low, high):
+            panel.axhline(bound, color=COLORS["muted"], linewidth=0.8)
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set(title=name, xlim=(0, 1), xlabel="share of the forecast below")
+    panels[0].set_ylabel("measurements")
+    for panel in panels[len(shares) :]:
+        panel.set_axis_off()
+    return figure
 
 
 @styled

@@ -13,13 +13,16 @@ from twinjax.imaging.scan import REGIONS, Scan
 from twinjax.patient import PatientData, Visit
 from twinjax.patient.truth import SpatialTruth
 from twinjax.twin import metric
-from twinjax.twin.forecast import Forecast
+from twinjax.twin.draws import interval
+from twinjax.twin.forecast import LITTLE_VOLUME_MM3, Forecast
 
 # Metric, key of a score, unit, how the held-out visits are summed up, and the target with its direction.
 _SUMMARIES = (
     ("Dice", "dice", "", np.mean, 0.85, 1),
     ("volume error, largest", "volume_error", "%", lambda v: 100 * np.max(np.abs(v)), 15.0, -1),
     ("centre-of-mass distance, largest", "center_distance_mm", "mm", np.max, 5.0, -1),
+    ("95 % Hausdorff distance, largest", "hausdorff_95_mm", "mm", np.max, None, -1),
+    ("ranked probability score of log volume, mean", "crps", "", np.mean, None, -1),
 )
 
 # The metric that says whether the posterior itself holds, where the truth is known.
@@ -66,20 +69,26 @@ def region_scores(
 
     `volumes` (mm³) replace those of the masks, which a coarse domain blurs. Flat, with keys such as `core_dice`;
     volumes are predicted as a segmentation would measure them, and `core_in_interval` says whether the 90 % interval
-    of that holds the observed one.
+    of that holds the observed one, `core_share_below` which share of it lies below, and `core_crps` how good it was as
+    a forecast of log (volume + `LITTLE_VOLUME_MM3`).
     """
     domain, scores = prediction.domain, {}
     for region, observed in masks.items():
         predicted = prediction.visible_probability[region][0] >= 0.5
         volume = float(observed.sum()) * domain.voxel_volume if volumes is None else volumes[region]
-        low, median, high = prediction.interval(f"{region}_volume_mm3", measured=True)[:, 0]
+        draws = prediction.measured(f"{region}_volume_mm3")[:, 0]
+        low, median, high = interval(draws)
+        logs = np.log(draws + LITTLE_VOLUME_MM3)
         scores |= {
             f"{region}_dice": metric.dice(predicted, observed),
             f"{region}_volume_mm3": volume,
             f"{region}_predicted_mm3": float(median),
             f"{region}_volume_error": metric.relative_volume_error(float(median), volume),
             f"{region}_in_interval": bool(low <= volume <= high),
+            f"{region}_share_below": metric.share_below(draws, volume),
+            f"{region}_crps": metric.crps(logs, np.log(volume + LITTLE_VOLUME_MM3)),
             f"{region}_center_distance_mm": metric.center_of_mass_distance(predicted, observed, domain.spacing),
+            f"{region}_hausdorff_95_mm": metric.hausdorff_95_distance(predicted, observed, domain.spacing),
         }
     return scores
 

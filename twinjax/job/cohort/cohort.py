@@ -17,7 +17,7 @@ from twinjax.core.errors import InputError
 from twinjax.core.processes import Died, in_processes
 from twinjax.job.cohort.member import Job, Places, Task, is_done, run_member
 from twinjax.job.cohort.source import AbstractCohort
-from twinjax.job.cohort.summary import Found, metric_rows, parameter_rows, patient_row
+from twinjax.job.cohort.summary import Found, held_out_rows, metric_rows, parameter_rows, patient_row
 from twinjax.job.output import Run
 from twinjax.job.patient import checked_parts, run_patient, without_places
 from twinjax.job.provenance import origin_of_run
@@ -134,6 +134,7 @@ def _write(run: Run, cohort: Sequence[Found], config: DictConfig, wall: float | 
         "failed": {one.name: one.failed for one in cohort if one.failed},
         "not_converged": [one.name for one in good if not (one.results or {})["diagnostics"]["converged"]],
         "metrics": metric_rows(cohort),
+        "held_out": held_out_rows(cohort),
         "parameters": parameter_rows(cohort),
     }
     run.write_json("cohort.json", summary)

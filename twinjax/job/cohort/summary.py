@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from twinjax.imaging.scan import REGIONS
+from twinjax.twin.metric import concordance
+
 # How the names of those metrics begin that are shares of values (held out, or true) inside an interval of 90 %.
 COVERAGE = "90 % interval covers"
 
@@ -83,6 +86,32 @@ def metric_rows(cohort: Sequence[Found]) -> list[dict[str, Any]]:
                 "n": int(counts.sum()),
             }
         )
+    return rows
+
+
+def held_out_rows(cohort: Sequence[Found]) -> list[dict[str, Any]]:
+    """Each quantity over the patients' held-out measurements, of synthetic patients with scans their true volumes.
+
+    `concordance` of the forecast medians with what was measured; `shares_below`, of every measurement the share of its
+    forecast below it, which are evenly spread over [0, 1] where forecasts hold what they say.
+    """
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for one in cohort:
+        for score in (one.results or {}).get("scores", []) + (one.results or {}).get("scores_of_laboratory", []):
+            if score["held_out"] and score["share_below"] is not None:
+                row = (score["measured"], score["predicted"], score["share_below"])
+                found.setdefault(score["quantity"], []).append(row)
+        scans = [score for score in (one.results or {}).get("scores_by_visit", []) if score["held_out"]]
+        reference = "truth" if any(score["reference"] == "truth" for score in scans) else "segmentation"
+        for score in scans:
+            for region in REGIONS if score["reference"] == reference else ():
+                keys = (f"{region}_volume_mm3", f"{region}_predicted_mm3", f"{region}_share_below")
+                found.setdefault(keys[0], []).append(tuple(score[key] for key in keys))
+    rows = []
+    for name, of_it in found.items():
+        measured, predicted, below = np.asarray(of_it, float).T
+        agreement = concordance(predicted, measured)
+        rows.append({"quantity": name, "n": below.size, "concordance": agreement, "shares_below": below.tolist()})
     return rows
 
 
