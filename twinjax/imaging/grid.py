@@ -37,6 +37,16 @@ def straight_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Grid:
     return _around(_straight(affine), [Grid(affine, shape)])
 
 
+def upright_grid(grids: Sequence[Grid], step_mm: float) -> Grid:
+    """The grid along the patient's own axes (right, anterior, superior), of cubes of `step_mm`, that holds all `grids`.
+
+    A voxel of it lies on the first voxel of the first of them: of one that is upright and as fine the voxels stay.
+    """
+    upright = np.diag([step_mm, step_mm, step_mm, 1.0])
+    upright[:3, 3] = grids[0].affine[:3, 3]
+    return _around(upright, grids)
+
+
 def _straight(affine: np.ndarray) -> np.ndarray:
     """The affine with its axes made perpendicular, one after the other; edges of voxels keep their lengths."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)
