@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,8 +20,9 @@ from twinjax.report.report import Viewer
 from twinjax.report.section import ANATOMICAL, background_image
 from twinjax.twin import Forecast
 
-# Voxels of all days and maps together, before compression: they bound what the viewer adds to a report.
-SCAN_VOXELS, MAP_VOXELS, OUTLINE_VOXELS = 2_500_000, 4_000_000, 1_500_000
+# What the viewer adds to a report at most, in letters; voxels of one kind at most, for the memory of the browser.
+SCAN_LETTERS, MAP_LETTERS, OUTLINE_LETTERS = 2_000_000, 3_000_000, 500_000
+VOXELS = 20_000_000
 MODALITIES, DAYS = 3, 24
 LEVELS = 255
 MARGIN_MM = 6.0
@@ -54,7 +55,7 @@ def orthogonal_viewer(
         "scans": scans,
         "maps": maps,
         "outlines": outlines,
-        "boundaries": [i for i, each in enumerate(maps) if each["region"]],
+        "boundaries": [i for i, each in enumerate(maps) if "region" in each],
         "days": [_day_label(day, visits, last_day) for day in days],
         "start": _start(forecast),
         "timeline": _timeline(days, visits, last_day, treatments),
@@ -75,7 +76,7 @@ def packed(codes: np.ndarray, stride: int) -> str:
     flat = np.ascontiguousarray(codes).ravel()
     changes = flat.copy()
     changes[stride:] -= flat[:-stride]
-    return base64.b64encode(zlib.compress(changes.tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(changes.tobytes())).decode("ascii")
 
 
 def _shown_days(times: np.ndarray, visit_days: Sequence[float]) -> list[float]:
@@ -96,48 +97,59 @@ def _box(affine, region: np.ndarray) -> Grid:
     return Grid(part.affine, part.shape)
 
 
-def _upright(grids: Sequence[Grid], copies: int, voxels: int) -> Grid:
-    """The upright grid that holds all of them: as fine as they are, or as `voxels` in so many copies allow."""
-    edges = np.array([np.linalg.norm(grid.affine[:3, :3], axis=0) for grid in grids])
-    volume = max(float(np.prod(edge * grid.shape)) for edge, grid in zip(edges, grids, strict=True))
-    step = max(float(edges.min()), (copies * volume / voxels) ** (1 / 3))
-    while copies * np.prod((found := upright_grid(grids, step)).shape) > voxels:
-        step *= 1.02
-    return found
+def _fitted(boxes: Sequence[Grid], copies: int, letters: int, pack: Callable[[Grid], list[str]]) -> tuple[Grid, list]:
+    """The upright grid around all boxes, as fine as they are or as the size allows, and the `copies` packed on it."""
+    edges = np.array([np.linalg.norm(box.affine[:3, :3], axis=0) for box in boxes])
+    volume = max(float(np.prod(edge * box.shape)) for edge, box in zip(edges, boxes, strict=True))
+    step = max(float(edges.min()), (copies * volume / VOXELS) ** (1 / 3))
+    while True:
+        grid = upright_grid(boxes, step)
+        texts = pack(grid)
+        excess = sum(map(len, texts)) / letters
+        if excess <= 1:
+            return grid, texts
+        step *= max(1.03, excess ** (1 / 3))
 
 
 def _scans(scan: Scan) -> tuple[list[dict[str, Any]], Grid]:
     """The baseline's modalities, the anatomical ones first; of a scan without images its tissue."""
     names = [*(name for name in ANATOMICAL if name in scan.images), *(n for n in scan.images if n not in ANATOMICAL)]
     images = {name: scan.images[name] for name in names[:MODALITIES]} or {"tissue": background_image(scan)}
-    grid = _upright([_box(scan.affine, frame_of(scan))], len(images), SCAN_VOXELS)
-    shown = []
-    for name, image in images.items():
-        values = resample(np.asarray(image), scan.affine, *grid)
-        shown.append({"label": name, "codes": packed(quantized(values, *grey_window(values)), 1)})
-    return shown, grid
+
+    def pack(grid: Grid) -> list[str]:
+        shown = [resample(np.asarray(image), scan.affine, *grid) for image in images.values()]
+        return [packed(quantized(values, *grey_window(values)), 1) for values in shown]
+
+    grid, texts = _fitted([_box(scan.affine, frame_of(scan))], len(images), SCAN_LETTERS, pack)
+    return [{"label": name, "codes": text} for name, text in zip(images, texts, strict=True)], grid
 
 
 def _maps(forecast: Forecast) -> tuple[list[dict[str, Any]], Grid]:
     """Mean, standard deviation and chances of being visible; `region` says of which region a map is the chance."""
-    domain = forecast.domain
-    fields = [
-        ("mean cell density", FRACTION, "inferno", "", forecast.density_mean, 1.0),
-        ("standard deviation of the density", FRACTION, "viridis", "", forecast.density_std, 0.0),
+    most, spread = max(1.0, float(np.max(forecast.density_mean))), float(np.max(forecast.density_std)) or 1.0
+    maps = [
+        {"label": "mean cell density", "unit": FRACTION, "colors": "inferno", "top": most},
+        {"label": "standard deviation of the density", "unit": FRACTION, "colors": "viridis", "top": spread},
     ]
-    for region, share in forecast.visible_probability.items():
+    fields = [forecast.density_mean, forecast.density_std, *forecast.visible_probability.values()]
+    for region in forecast.visible_probability:
         label = f"probability of visible tumour: {REGIONS[region]}"
-        fields.append((label, "share of the draws", "cividis", REGIONS[region], share, 1.0))
+        maps.append({"label": label, "unit": "share of the draws", "colors": "cividis", "top": 1.0, "region": region})
+    domain = forecast.domain
     affine = np.diag([*domain.spacing, 1.0]) if domain.affine is None else domain.affine
-    grid = _upright([Grid(affine, domain.shape)], len(fields) * len(forecast.times), MAP_VOXELS)
-    shown = []
-    for label, unit, colors, region, field, least in fields:
-        values = np.stack([domain.to_grid(each, *grid) for each in field])
-        top = max(float(values.max()), least) or 1.0
-        codes = packed(quantized(values, 0.0, top), int(np.prod(grid.shape)))
-        entry = {"label": label, "unit": unit, "region": region, "top": top, "colors": _colors(colors), "codes": codes}
-        shown.append(entry)
-    return shown, grid
+
+    def pack(grid: Grid) -> list[str]:
+        def text(field: np.ndarray, top: float) -> str:
+            codes = np.stack([quantized(domain.to_grid(day, *grid), 0.0, top) for day in field])
+            return packed(codes, codes[0].size)
+
+        return [text(field, each["top"]) for field, each in zip(fields, maps, strict=True)]
+
+    copies = len(fields) * len(forecast.times)
+    grid, texts = _fitted([Grid(affine, domain.shape)], copies, MAP_LETTERS, pack)
+    for each, text in zip(maps, texts, strict=True):
+        each |= {"colors": _colors(each["colors"]), "codes": text}
+    return maps, grid
 
 
 def _outlines(scans: Mapping[int, Scan]) -> tuple[dict[str, str], Grid | None]:
@@ -145,11 +157,14 @@ def _outlines(scans: Mapping[int, Scan]) -> tuple[dict[str, str], Grid | None]:
     seen = {time: scan for time, scan in scans.items() if scan.segmentation is not None and scan.whole_tumor.any()}
     if not seen:
         return {}, None
-    grid = _upright([_box(scan.affine, scan.whole_tumor) for scan in seen.values()], len(seen), OUTLINE_VOXELS)
     codes = {time: (1 * scan.whole_tumor + scan.core).astype(np.uint8) for time, scan in seen.items()}
-    return {
-        str(time): packed(resample(code, seen[time].affine, *grid, order=0), 1) for time, code in codes.items()
-    }, grid
+
+    def pack(grid: Grid) -> list[str]:
+        return [packed(resample(codes[time], scan.affine, *grid, order=0), 1) for time, scan in seen.items()]
+
+    boxes = [_box(scan.affine, scan.whole_tumor) for scan in seen.values()]
+    grid, texts = _fitted(boxes, len(seen), OUTLINE_LETTERS, pack)
+    return {str(time): text for time, text in zip(seen, texts, strict=True)}, grid
 
 
 def _colors(name: str) -> str:
@@ -191,7 +206,8 @@ def _timeline(
 
     seen = [visit.day for visit in visits if visit.day in days]
     marks = [{"left": place(day), "symbol": "△" if _is_held_out(day, last_day) else "▲"} for day in seen]
-    rows = [{"label": "visits", "text": f"visits on days {', '.join(f'{day:g}' for day in seen)}", "marks": marks}]
+    label = "visits, △ held out" if any(_is_held_out(day, last_day) for day in seen) else "visits"
+    rows = [{"label": label, "text": f"visits on days {', '.join(f'{day:g}' for day in seen)}", "marks": marks}]
     for treatment in treatments:
         blocks = [(first, last) for first, last in day_blocks(treatment.times) if days[0] <= first <= days[-1]]
         marks = [{"left": place(a), "width": place(min(b + 1, days[-1])) - place(a)} for a, b in blocks]
