@@ -1,6 +1,6 @@
 "use strict";
-// The viewers of a page: each has its data beside it as JSON, written by viewer.py. Positions are in mm, right, anterior
-// and superior of the patient; every plane shows the higher end of an axis on the left or on top.
+// The viewers of a page: each has its data beside it as JSON, written by viewer.py. Positions are in mm along
+// axes near right, anterior and superior of the patient; every plane shows the higher end of one on the left or on top.
 
 const PLANES = [
   { across: 0, down: 1, through: 2 },
@@ -198,7 +198,8 @@ async function start(figure) {
   }
 
   function readout(time) {
-    const where = position.map((mm, axis) => `${LETTERS[axis][mm < 0 ? 1 : 0]} ${Math.abs(mm).toFixed(1)}`).join(", ");
+    const patient = data.axes.map((row) => row.reduce((sum, cosine, axis) => sum + cosine * position[axis], 0));
+    const where = patient.map((mm, axis) => `${LETTERS[axis][mm < 0 ? 1 : 0]} ${Math.abs(mm).toFixed(1)}`).join(", ");
     const { shape } = grids.map, index = position.map((mm, axis) => indexOf(grids.map, axis, mm));
     if (index.some((i, axis) => i < 0 || i >= shape[axis])) return `${where} mm: outside of what was forecast`;
     const place = time * voxels(grids.map) + (index[0] * shape[1] + index[1]) * shape[2] + index[2];
