@@ -249,5 +249,5 @@ def _caption(content: Mapping[str, Any]) -> str:
         f"left of the sagittal one.{tilted} Click or drag in a plane to move the crosshair; with a plane focused the "
         "arrow keys move it in the plane, Page Up and Page Down through it, Home brings it back. The scan is on cubes "
         f"of {scan:.2g} mm, the forecast on cubes of {field:.2g} mm. Values are kept in 8 bits, in steps of: {steps}. "
-        f"The viewer's data make {sum(map(len, texts)) / 1e6:.1f} MB of this file."
+        f"The viewer's data make {sum(map(len, texts)) / 1e6:.2g} MB of this file."
     )
