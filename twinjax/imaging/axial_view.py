@@ -83,19 +83,22 @@ class AxialView:
 
 
 def show_anatomy(panel: Axes, view: AxialView, volume) -> None:
-    """Draw one plane in grey with R and L in the corners.
-
-    The window ends at the 99.5th percentile of the non-zero pixels; it starts at 0, or at the 1st where that is less.
-    """
+    """Draw one plane in the greys of `grey_window` with R and L in the corners."""
     picture = view.cut(volume).astype(float)
-    inside = picture[picture != 0]
-    low, high = np.percentile(inside, [1, 99.5]) if inside.size else (0.0, 1.0)
-    panel.imshow(picture, cmap="gray", interpolation="bilinear", vmin=min(low, 0.0), vmax=high, aspect=view.aspect)
+    low, high = grey_window(picture)
+    panel.imshow(picture, cmap="gray", interpolation="bilinear", vmin=low, vmax=high, aspect=view.aspect)
     bare_panel(panel, "black")
     halo = [withStroke(linewidth=1.6, foreground="black")]
     font = {"color": "white", "fontsize": 8, "fontweight": "bold", "va": "top", "path_effects": halo}
     panel.text(0.03, 0.97, "R", transform=panel.transAxes, ha="left", **font)
     panel.text(0.97, 0.97, "L", transform=panel.transAxes, ha="right", **font)
+
+
+def grey_window(values: np.ndarray) -> tuple[float, float]:
+    """What is black and what white: 0, or the 1st percentile where that is less, and the 99.5th, of what is not 0."""
+    inside = values[values != 0]
+    low, high = np.percentile(inside, [1, 99.5]) if inside.size else (0.0, 1.0)
+    return min(float(low), 0.0), float(high)
 
 
 def draw_contour(panel: Axes, picture: np.ndarray, line: Line, *, level: float = 0.5) -> None:

@@ -35,7 +35,7 @@ def contact_sheet(scans: Mapping[float, Scan]) -> Figure:
     tumors = [scan.whole_tumor if scan.segmentation is not None else np.zeros(scan.shape, bool) for scan in visits]
     if all(s.shape == visits[0].shape and np.allclose(s.affine, visits[0].affine, atol=1e-3) for s in visits):
         tumors = [np.sum(tumors, axis=0)] * len(visits)
-    frames = [_frame(scan) for scan in visits]
+    frames = [frame_of(scan) for scan in visits]
     views = [
         AxialView.through(tumor if tumor.any() else frame, scan.affine, frame=frame)
         for tumor, frame, scan in zip(tumors, frames, visits, strict=True)
@@ -69,7 +69,7 @@ def write_contact_sheet(path: str | Path, scans: Mapping[float, Scan], *, dots_p
     contact_sheet(scans).savefig(path, dpi=dots_per_inch)
 
 
-def _frame(scan: Scan) -> np.ndarray:
+def frame_of(scan: Scan) -> np.ndarray:
     """Where there is something to look at: the brain, else what is not zero in the first image."""
     for volume in (scan.brain_mask, *scan.images.values()):
         if volume is not None and np.any(volume):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import nibabel as nib
 import numpy as np
 
 from twinjax.core.errors import InputError
@@ -35,6 +36,25 @@ def common_grid(images: Sequence[Image]) -> Grid:
 def straight_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Grid:
     """A grid with perpendicular axes around another one, which is that one where its axes are."""
     return _around(_straight(affine), [Grid(affine, shape)])
+
+
+def canonical_axes(affine: np.ndarray) -> np.ndarray:
+    """(3, 3): in columns the perpendicular directions of a grid's axes, as near right, anterior, superior as can be."""
+    straight = _straight(np.asarray(affine, float))
+    turn = nib.orientations.inv_ornt_aff(nib.orientations.io_orientation(straight), (1, 1, 1))
+    axes = (straight @ turn)[:3, :3]
+    return axes / np.linalg.norm(axes, axis=0)
+
+
+def aligned_grid(grids: Sequence[Grid], axes: np.ndarray, step_mm: float) -> Grid:
+    """The grid along `axes` (of `canonical_axes`), of cubes of `step_mm`, that holds all `grids`.
+
+    A voxel of it lies on the first voxel of the first of them: of one along the axes, and as fine, the voxels stay.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = step_mm * axes
+    affine[:3, 3] = grids[0].affine[:3, 3]
+    return _around(affine, grids)
 
 
 def _straight(affine: np.ndarray) -> np.ndarray:

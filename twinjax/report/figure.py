@@ -49,6 +49,13 @@ def treatment_marks(regimen: Regimen) -> list[TreatmentMark]:
     return [TreatmentMark(label.replace("_", " "), times, continuous) for (label, continuous), times in kinds.items()]
 
 
+def day_blocks(days) -> list[tuple[float, float]]:
+    """First and last day of each block; days in a row are one block."""
+    days = np.sort(np.asarray(days, float))
+    blocks = np.split(days, np.flatnonzero(np.diff(days) > 1.5) + 1)
+    return [(float(block[0]), float(block[-1])) for block in blocks if block.size]
+
+
 @styled
 def volume_curve(
     times,
@@ -298,9 +305,7 @@ def _treatment_strip(panel: Axes, treatments: Sequence[TreatmentMark], *, named:
         color, _, marker, hatch = SERIES[row % len(SERIES)]
         days = np.sort(np.asarray(mark.times, float))
         if mark.continuous:
-            # Days in a row are one block.
-            blocks = np.split(days, np.flatnonzero(np.diff(days) > 1.5) + 1)
-            spans = [(block[0], block[-1] - block[0] + 1) for block in blocks]
+            spans = [(first, last - first + 1) for first, last in day_blocks(days)]
             panel.broken_barh(spans, (row - 0.3, 0.6), color=color, hatch=hatch, edgecolor="white", linewidth=0)
         elif days.size > 1:
             panel.vlines(days, row - 0.32, row + 0.32, color=color, linewidth=1.1)

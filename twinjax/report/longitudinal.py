@@ -32,6 +32,7 @@ from twinjax.report.table import (
     posterior_warnings,
     visits_table,
 )
+from twinjax.report.viewer import orthogonal_viewer
 from twinjax.treatment import Regimen
 from twinjax.twin import (
     BrainDisplacement,
@@ -184,6 +185,9 @@ def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Fo
             *laboratory,
             ("Predicted density of tumour cells.", maps),
         ],
+        viewer=orthogonal_viewer(
+            patient.visits, prediction, last_day=last_day, treatments=treatment_marks(patient.regimen)
+        ),
     )
 
 

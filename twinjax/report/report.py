@@ -1,6 +1,7 @@
 """`PatientReport`: what a report says; `write_report`: one self-contained HTML file of it."""
 
 import base64
+import hashlib
 import io
 import math
 import os
@@ -8,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -18,6 +20,7 @@ from twinjax.report.style import STYLE
 
 MAX_BYTES = 15_000_000
 RESOLUTIONS_DPI = (120, 90, 60)
+FOLDER = Path(__file__).parent
 
 NUMBER = re.compile(r"—|[−+-]?[\d.,\u202f]+(e[−+]?\d+)?( %)?")
 
@@ -34,13 +37,25 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Viewer:
+    """An interactive viewer: `content` is what `viewer.js` reads, numbers and text alone; see `orthogonal_viewer`."""
+
+    caption: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A chapter of the report. `text`: plain words, a blank line starts a paragraph; `figures`: (caption, Figure)."""
+    """A chapter of the report. `text`: plain words, a blank line starts a paragraph; `figures`: (caption, Figure).
+
+    `viewer` stands before the figures, which say the same to a reader on paper or without JavaScript.
+    """
 
     title: str
     text: str = ""
     figures: Sequence[tuple[str, Figure]] = ()
     tables: Sequence[Table] = ()
+    viewer: Viewer | None = None
 
 
 @dataclass(frozen=True)
@@ -74,14 +89,15 @@ class PatientReport:
 
 
 def write_report(report: PatientReport, path: str | Path) -> Path:
-    """Write the report as one HTML file without scripts or outside resources; returns the path.
+    """Write the report as one HTML file without outside resources; returns the path.
 
-    The file appears whole or not at all. Pictures are drawn coarser where the file would pass 15 MB.
+    The page may run the script of the viewer, where it has one, and nothing else. The file appears whole or not at all.
+    Pictures are drawn coarser where the file would pass 15 MB.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -90,10 +106,14 @@ def write_report(report: PatientReport, path: str | Path) -> Path:
     environment.filters["cell"] = format_cell
     environment.filters["numeric"] = _is_numeric_column
     template = environment.get_template("template.html.jinja")
+    script = ""
+    if any(section.viewer for section in report.sections):
+        script = (FOLDER / "viewer.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = ""
     for dpi in RESOLUTIONS_DPI:
         images = [[_png(figure, dpi) for _, figure in section.figures] for section in report.sections]
-        page = template.render(report=report, images=images)
+        page = template.render(report=report, images=images, script=script, digest=digest)
         if len(page) <= MAX_BYTES:
             break
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -29,6 +29,9 @@ from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CompleteResponse
 from twinjax.twin.solution import visibility_threshold
 
+# What a tumour is best drawn on, in this order.
+ANATOMICAL = ("T1CE", "T1", "FLAIR", "T2")
+
 
 def calibration_section(
     posterior: Posterior, text: str, *, truth: Mapping[str, float] | None = None, tables: Sequence[Table] = ()
@@ -91,7 +94,7 @@ def visibility_levels(posterior: Posterior) -> dict[str, float]:
 
 def background_image(scan: Scan) -> np.ndarray:
     """What a tumour is drawn on: an anatomical image, else the tissue itself, as in published segmentations."""
-    image = next((scan.images[name] for name in ("T1CE", "T1", "FLAIR", "T2") if name in scan.images), None)
+    image = next((scan.images[name] for name in ANATOMICAL if name in scan.images), None)
     if image is not None:
         return image
     if scan.white_matter is not None and scan.grey_matter is not None:

@@ -13,6 +13,7 @@ from twinjax.report.identifiability import identifiability_section
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
 from twinjax.report.table import posterior_warnings, visits_table
+from twinjax.report.viewer import orthogonal_viewer
 from twinjax.twin import Forecast
 from twinjax.twin.accuracy import segmented_regions
 from twinjax.twin.plan import TargetPlan
@@ -97,9 +98,10 @@ def single_scan_report(
 
 def _density_section(patient: PatientData, posterior: Posterior, prediction: Forecast) -> Section:
     visit, domain = patient.visits[0], prediction.domain
+    # The model's clock ends at 1; the pictures are titled with the day of the scan.
+    prediction = replace(prediction, times=np.asarray([visit.day]))
     maps = density_maps(
-        # The model's clock ends at 1; the picture is titled with the day of the scan.
-        replace(prediction, times=np.asarray([visit.day])),
+        prediction,
         domain.from_grid(background_image(visit.scan), visit.scan.affine),
         thresholds=visibility_levels(posterior),
         observed={visit.day: segmented_regions(visit.scan, domain)["whole_tumor"]},
@@ -108,6 +110,7 @@ def _density_section(patient: PatientData, posterior: Posterior, prediction: For
         "Predicted cell density",
         "Where the model sees tumour cells on the day of the scan, beyond what the scan shows.",
         [("Density and its uncertainty; the dotted contour is the segmented whole tumour.", maps)],
+        viewer=orthogonal_viewer(patient.visits, prediction),
     )
 
 
