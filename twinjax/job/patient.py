@@ -23,7 +23,7 @@ from twinjax.job.single_scan import run_single_scan
 from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import ClinicalCourse, PatientData, RawPatient, VirtualCourse, course_of_sizes
 from twinjax.patient.virtual import VirtualPatient, generate
-from twinjax.twin import SwitchingQuestion
+from twinjax.twin import SwitchingQuestion, TargetQuestion
 
 log = logging.getLogger("twinjax")
 
@@ -43,7 +43,7 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     question = None if chosen is None else instantiate(chosen, where="recommendation")
     if single and question is not None:
         raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
-    if isinstance(question, SwitchingQuestion):
+    if isinstance(question, SwitchingQuestion | TargetQuestion):
         question.check(model)
     described = instantiate(config.patient, where="patient")
     scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
