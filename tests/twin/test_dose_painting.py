@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.optimize import brentq
 
@@ -12,7 +13,7 @@ from twinjax.twin.dose_painting import paint, surviving_cells
 FRACTIONS, ALPHA, RATIO = 30, 0.03, 10.0
 
 
-def survival(levels, alpha=ALPHA, fractions=FRACTIONS):
+def survival(levels: np.ndarray, alpha: npt.ArrayLike = ALPHA, fractions: int = FRACTIONS) -> np.ndarray:
     """(draws, levels) by the linear-quadratic law."""
     alpha = np.atleast_1d(alpha)[:, None]
     return np.exp(-fractions * alpha * levels * (1 + levels / RATIO))

@@ -106,7 +106,10 @@ def run_longitudinal(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
     )
     if isinstance(question, TargetQuestion):
-        recommendation = recommend_target(run, twin, question, patient, settings, day=last_day, source=source)
+        later = {f"core, day {visit.day:g}": visit.scan.core for visit in patient.visits_after(last_day)}
+        recommendation = recommend_target(
+            run, twin, question, patient, past.visits[-1].scan, settings, day=last_day, later=later, source=source
+        )
     else:
         recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
     response = None

@@ -15,7 +15,7 @@ def target_section(made: TargetRecommendation) -> Section:
     """Targets, doses and the evidence for them."""
     question, names = made.question, _names(made)
     text = (
-        f"The standard target is the organ within {question.margin_mm:g} mm of the core on day {made.decision_day:g}. "
+        f"The standard target is the organ within {question.margin_mm:g} mm of the segmented core. "
         f"Two others hold the core and as much of the organ: one covers the largest expected share of "
         f"{COUNTED[question.cells]}, one the largest share in the worst {100 * question.tail:g} % of the draws of the "
         "posterior. The painted dose leaves the fewest cells in expectation, by the linear-quadratic law in "
@@ -118,9 +118,9 @@ def _doses_table(made: TargetRecommendation) -> Table:
 
 def _recurrence_table(made: TargetRecommendation) -> Table:
     scored = made.recurrences or {}
-    rows = [[day, *(_percent(shares[name]) for name in made.targets)] for day, shares in scored.items()]
-    columns = ["day", *(_names(made)[name] for name in made.targets)]
-    return Table(columns, rows, "Share of the core of later visits, which were held out, inside each target.")
+    rows = [[region, *(_percent(shares[name]) for name in made.targets)] for region, shares in scored.items()]
+    columns = ["segmented later", *(_names(made)[name] for name in made.targets)]
+    return Table(columns, rows, "Share inside each target of what was segmented later, and held out.")
 
 
 def _sensitivity_table(made: TargetRecommendation) -> Table:

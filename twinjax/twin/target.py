@@ -111,12 +111,14 @@ def best_target(
         {name: judge.surviving(levels, dose) for name, dose in doses.items()},
         gaps,
         rank_correlations(shares["mean"] - shares["standard"], np.asarray(unseen.z), names),
-        _doubts(known, gaps),
+        _doubts(known, gaps, float(np.max(doses["standard"] - bound))),
     )
 
 
-def _doubts(known: _Draws, gaps: Mapping[str, float]) -> list[str]:
+def _doubts(known: _Draws, gaps: Mapping[str, float], above: float) -> list[str]:
     doubts = []
+    if above > 0:
+        doubts.append(f"the standard gives the organ at risk {above:.2g} Gy a fraction more than the painted dose may")
     if np.ptp(known.survival, axis=0).max() == 0:
         doubts.append("every draw has the same radiosensitivity, as the prior has no regimen.radiotherapy.alpha")
     if gaps["tail"] > SMALL_GAP:

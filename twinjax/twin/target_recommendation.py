@@ -29,7 +29,7 @@ class TargetRecommendation:
     target to (draws,) the share of the cells inside; `surviving`, dose to (draws,) the share of all cells that survive
     it; `gaps`, by what share of the cells another `"tail"` target or `"painted"` dose can at most do better on the
     draws that these were made for; `sensitivity`, parameter to the rank correlation with what `"mean"` covers more than
-    the standard; `doubts`; `recurrences`, day to target to the share of a later core that it covers.
+    the standard; `doubts`; `recurrences`, what was segmented later (its name) to target to the share of it inside.
     """
 
     question: TargetQuestion
@@ -43,20 +43,20 @@ class TargetRecommendation:
     gaps: dict[str, float]
     sensitivity: dict[str, float]
     doubts: list[str]
-    recurrences: Mapping[float, dict[str, float]] | None = None
+    recurrences: Mapping[str, dict[str, float]] | None = None
 
     def on_scan(self, field: np.ndarray) -> np.ndarray:
         """A target (bool) or a dose on the grid of the scan."""
         found = self.domain.to_grid(field.astype(np.float32), self.planning.affine, self.planning.shape)
         return found >= 0.5 if field.dtype == bool else found
 
-    def scored(self, cores: Mapping[float, np.ndarray]) -> "TargetRecommendation":
-        """With the share of later cores (day to (X, Y, Z) bool on the grid of the scan) inside each target."""
+    def scored(self, later: Mapping[str, np.ndarray]) -> "TargetRecommendation":
+        """With the share inside each target of what was segmented later: name to (X, Y, Z) bool on the scan's grid."""
         targets = {name: self.on_scan(target) for name, target in self.targets.items()}
         shares = {
-            day: {name: recurrence_coverage(target, core) for name, target in targets.items()}
-            for day, core in cores.items()
-            if core.any()
+            region: {name: recurrence_coverage(target, mask) for name, target in targets.items()}
+            for region, mask in later.items()
+            if mask.any()
         }
         return replace(self, recurrences=shares)
 
@@ -114,7 +114,7 @@ class TargetRecommendation:
             "largest_dose_gy": {name: float(dose.max()) for name, dose in self.doses.items()},
             "gaps": self.gaps,
             "sensitivity": self.sensitivity,
-            "recurrence_covered": [{"day": day, **shares} for day, shares in (self.recurrences or {}).items()],
+            "recurrence_covered": [{"region": region, **shares} for region, shares in (self.recurrences or {}).items()],
             "doubts": self.doubts,
             "caveat": CAVEAT,
         }
