@@ -170,7 +170,9 @@ def test_switching_androgen_deprivation_needs_a_model_of_it(refused):
 
 
 def test_a_target_needs_a_model_with_space(refused):
-    assert "a model with space, which VolumeModel is not" in refused("model=lung_volume", "recommendation=target_volume")
+    assert "a model with space, which VolumeModel is not" in refused(
+        "model=lung_volume", "recommendation=target_volume"
+    )
 
 
 @pytest.mark.parametrize("group", ["model", "prior", "calibrator", "solver", "patient", "imaging"])

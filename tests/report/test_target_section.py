@@ -34,7 +34,7 @@ def made() -> TargetRecommendation:
 def test_the_verdict_tells_shares_probability_and_survivors(made):
     told = recommended(made)
     assert (
-        "covers 94.0 % of the cells, the standard 91.0 %: +3.0 points more in the mean (90 % interval +2.1 to +3.9"
+        "covers 94.0 % of the cells, the standard 91.0 %: +3.00 points more in the mean (90 % interval +2.10 to +3.90"
         in (told.verdict)
     )
     assert "more in 100 % of the draws" in told.verdict and "leaves 0.50 times the expected cells" in told.verdict

@@ -4,7 +4,7 @@ import numpy as np
 
 from twinjax.report.anatomy import dose_overlay, plan_overlay
 from twinjax.report.report import KeyFigure, Section, Table
-from twinjax.report.section import background_image, words
+from twinjax.report.section import background_image, sensitivity_table
 from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.target_recommendation import TargetRecommendation
 
@@ -21,8 +21,8 @@ def target_section(made: TargetRecommendation) -> Section:
         "posterior. The painted dose leaves the fewest cells in expectation, by the linear-quadratic law in "
         f"{question.fractions} fractions of at most {question.largest_dose:g} Gy, at the integral dose of the standard "
         f"({question.dose * question.fractions:g} Gy in {question.fractions} fractions); it knows no machine and no "
-        "penumbra, and cannot be delivered as it stands. What is told here are other draws than those that targets and "
-        f"dose were made for.\n\n{target_verdict(made)}\n\n{CAVEAT}"
+        "penumbra, and cannot be delivered as it stands. The numbers are from other draws than those "
+        f"that targets and dose were made for.\n\n{target_verdict(made)}\n\n{CAVEAT}"
     )
     if made.doubts:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
@@ -37,7 +37,8 @@ def target_section(made: TargetRecommendation) -> Section:
     if made.recurrences:
         tables.append(_recurrence_table(made))
     if made.sensitivity:
-        tables.append(_sensitivity_table(made))
+        draws = len(made.covered["standard"])
+        tables.append(sensitivity_table(made.sensitivity, draws, "what the target covers more"))
     return Section("Recommended radiotherapy target", text, figures, tables)
 
 
@@ -123,18 +124,9 @@ def _recurrence_table(made: TargetRecommendation) -> Table:
     return Table(columns, rows, "Share inside each target of what was segmented later, and held out.")
 
 
-def _sensitivity_table(made: TargetRecommendation) -> Table:
-    rows = [[words(name), f"{value:+.2f}".replace("-", "−")] for name, value in made.sensitivity.items()]
-    noise = 1.645 / np.sqrt(len(made.covered["standard"]))
-    caption = (
-        f"What the difference hangs on: rank correlation with what the target covers more, ± {noise:.2f} by chance."
-    )
-    return Table(["parameter", "rank correlation"], rows, caption)
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
 def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return f"{100 * difference:+.2f}".replace("-", "−")

@@ -12,7 +12,7 @@ from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
 from twinjax.model import AbstractSpatialModel
 from twinjax.twin.ahead import Ahead
-from twinjax.twin.dose_painting import paint, surviving_cells
+from twinjax.twin.dose_painting import PaintedDose, paint, surviving_cells
 from twinjax.twin.plan import nearest_of
 from twinjax.twin.planning_grid import PlanningGrid
 from twinjax.twin.recommendation import rank_correlations
@@ -46,7 +46,7 @@ class _Draws:
         cells = np.maximum(density.reshape(len(density), -1)[:, at], 0.0)
         counted = cells if question.cells == "all" else np.where(cells < seen_from[:, None], cells, 0.0)
         if not (counted.sum(axis=1) > 0).all():
-            raise InputError(f"cells={question.cells}: a draw has none to be covered")
+            raise InputError(f"cells={question.cells}: a draw has none of them; choose cells=all, or an earlier day")
         return cls(cells, counted, np.exp(-question.fractions * kills))
 
     @property
@@ -86,17 +86,12 @@ def best_target(
         raise InputError("cells=infiltrating needs a patient whose whole tumour is segmented; choose cells=all")
     levels = question.levels(*([grid.largest_at_risk] if grid.at_risk.any() else []))
     known, judge = (_Draws.of(question, ahead, grid, levels) for ahead in (seen, unseen))
-    standard, required = grid.standard[grid.organ], grid.core[grid.organ]
-    count = grid.count(question.volume_mm3)
+    required, count = grid.core[grid.organ], grid.count(question.volume_mm3)
+    mean = most_expected(known.shares, count, required)
     tail = most_in_tail(known.shares, count, required, question.tail)
-    targets = {"standard": standard, "mean": most_expected(known.shares, count, required), "tail": tail.target}
+    targets = {"standard": grid.standard[grid.organ], "mean": mean, "tail": tail.target}
     doses = {name: question.dose * target for name, target in targets.items()}
-    bound = np.where(grid.at_risk[grid.organ], grid.largest_at_risk, np.inf)
-    largest = np.minimum(bound, question.largest_dose)
-    least = np.minimum(np.where(standard, question.least_dose, 0.0), largest)
-    painted = paint(
-        surviving_cells(known.cells, known.survival), levels, float(doses["standard"].sum()), least, largest
-    )
+    painted = _painted(question, known, grid, levels)
     doses["painted"] = painted.dose
     shares = {name: covered(judge.shares, target) for name, target in targets.items()}
     gaps = {"tail": tail.gap, "painted": painted.gap / float(known.cells.sum(axis=1).mean())}
@@ -111,13 +106,23 @@ def best_target(
         {name: judge.surviving(levels, dose) for name, dose in doses.items()},
         gaps,
         rank_correlations(shares["mean"] - shares["standard"], np.asarray(unseen.z), names),
-        _doubts(known, gaps, float(np.max(doses["standard"] - bound))),
+        _doubts(question, known, grid, gaps),
     )
 
 
-def _doubts(known: _Draws, gaps: Mapping[str, float], above: float) -> list[str]:
+def _painted(question: TargetQuestion, known: _Draws, grid: PlanningGrid, levels: np.ndarray) -> PaintedDose:
+    """At most at the integral dose of the standard; what an organ at risk may have comes before the least dose."""
+    standard = grid.standard[grid.organ]
+    largest = np.minimum(question.largest_dose, np.where(grid.at_risk[grid.organ], grid.largest_at_risk, np.inf))
+    least = np.minimum(np.where(standard, question.least_dose, 0.0), largest)
+    budget = question.dose * float(standard.sum())
+    return paint(surviving_cells(known.cells, known.survival), levels, budget, least, largest)
+
+
+def _doubts(question: TargetQuestion, known: _Draws, grid: PlanningGrid, gaps: Mapping[str, float]) -> list[str]:
     doubts = []
-    if above > 0:
+    above = question.dose - grid.largest_at_risk
+    if above > 0 and (grid.at_risk & grid.standard).any():
         doubts.append(f"the standard gives the organ at risk {above:.2g} Gy a fraction more than the painted dose may")
     if np.ptp(known.survival, axis=0).max() == 0:
         doubts.append("every draw has the same radiosensitivity, as the prior has no regimen.radiotherapy.alpha")
