@@ -43,7 +43,7 @@ def job(tmp_path_factory):
         load_named("prior", "glioblastoma_single_scan"),
         LevenbergMarquardt(max_steps=15, draws=100),
         JobSettings(resolution_mm=4.0, margin_mm=32.0, max_step=0.025, draws=10),
-        question=TargetQuestion(margin_mm=8.0),
+        question=TargetQuestion(margin_mm=4.0),
         solver=load_named("solver", "strang_long_step"),
     )
     return ball, run, results
