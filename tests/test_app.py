@@ -169,6 +169,12 @@ def test_switching_androgen_deprivation_needs_a_model_of_it(refused):
     assert "VolumeModel is not; choose model=prostate_androgen_deprivation" in line
 
 
+def test_a_target_needs_a_model_with_space(refused):
+    assert "a model with space, which VolumeModel is not" in refused(
+        "model=lung_volume", "recommendation=target_volume"
+    )
+
+
 @pytest.mark.parametrize("group", ["model", "prior", "calibrator", "solver", "patient", "imaging"])
 def test_hostile_target_does_not_run(refused, tmp_path, group):
     line = refused(f"{group}._target_=os.system", f"+{group}.command='touch {tmp_path / 'proof'}'")

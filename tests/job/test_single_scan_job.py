@@ -13,6 +13,7 @@ from twinjax.imaging import Scan
 from twinjax.job import JobSettings, Run, run_single_scan
 from twinjax.model import FisherKPP, UntimedFisherKPP
 from twinjax.patient import PatientData, Visit
+from twinjax.twin import TargetQuestion
 
 SHAPE = (22, 20, 20)
 AFFINE = np.diag([-2.0, 2.0, 2.0, 1.0])
@@ -34,7 +35,7 @@ def patient(**maps) -> PatientData:
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """`(patient, run, results)` of the job."""
-    run, ball = Run(tmp_path_factory.mktemp("single") / "output", stages=4), patient()
+    run, ball = Run(tmp_path_factory.mktemp("single") / "output", stages=5), patient()
     results = run_single_scan(
         run,
         ball,
@@ -42,15 +43,17 @@ def job(tmp_path_factory):
         load_named("prior", "glioblastoma_single_scan"),
         LevenbergMarquardt(max_steps=15, draws=100),
         JobSettings(resolution_mm=4.0, margin_mm=32.0, max_step=0.025, draws=10),
+        question=TargetQuestion(margin_mm=4.0),
         solver=load_named("solver", "strang_long_step"),
     )
     return ball, run, results
 
 
 def test_all_files_are_there(job):
-    fields = ["density_mean", "density_std", "plan_model", "plan_standard"]
+    fields = ["density_mean", "density_std", "dose_painted", "plan_model", "plan_standard"]
+    fields += ["target_mean", "target_standard", "target_tail"]
     others = ["features.csv", "identifiability.csv", "metrics.csv", "parameters.csv", "posterior.nc"]
-    others += ["report.html", "results.json"]
+    others += ["recommendation.csv", "report.html", "results.json"]
     assert sorted(path.name for path in job[1].folder.iterdir()) == sorted([*(f"{f}.nii.gz" for f in fields), *others])
     for name in fields:
         image = nibabel.load(job[1].folder / f"{name}.nii.gz")
@@ -82,10 +85,18 @@ def test_rates_follow_from_the_front_speed(job):
         assert np.isclose(np.sqrt(diffusivity / rate), mode["front_width"])
 
 
+def test_a_target_is_sought_and_scored_on_the_recurrence(job):
+    found = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["recommendation"]
+    assert [row["region"] for row in found["recurrence_covered"]] == ["recurrence"]
+    assert all(0 < found["recurrence_covered"][0][name] < 1 for name in ("standard", "mean", "tail"))
+    assert "every draw has the same radiosensitivity" in found["doubts"][0]
+    assert "Recommended radiotherapy target" in (job[1].folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_results_say_synthetic_and_the_time(job):
     results = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))
     assert results["synthetic"] is True
-    assert list(results["seconds"]) == list(job[1].seconds) and len(job[1].seconds) == 4
+    assert list(results["seconds"]) == list(job[1].seconds) and len(job[1].seconds) == 5
     for name in ("results.json", "report.html"):
         assert str(job[1].folder.parent) not in (job[1].folder / name).read_text(encoding="utf-8")
 

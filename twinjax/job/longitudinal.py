@@ -14,11 +14,12 @@ from twinjax.job.options import Question, compare_options, recommend_plan, recom
 from twinjax.job.output import Run, check_grid_of, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
+from twinjax.job.target import recommend_target
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
-from twinjax.twin import DigitalTwin, Forecast, brain_displacement, complete_response
+from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics, parameter_metrics, true_parameters
 from twinjax.twin.course_accuracy import course_metrics, course_scores
 
@@ -33,7 +34,7 @@ def run_longitudinal(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
-    question: Question | None = None,
+    question: Question | TargetQuestion | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
@@ -45,7 +46,7 @@ def run_longitudinal(
     `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
     `density_std_...` on the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect`
     also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of
-    `export_dicom`, with a `question` those of `recommend_plan`.
+    `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -104,7 +105,13 @@ def run_longitudinal(
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
     )
-    recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
+    if isinstance(question, TargetQuestion):
+        later = {f"core, day {visit.day:g}": visit.scan.core for visit in patient.visits_after(last_day)}
+        recommendation = recommend_target(
+            run, twin, question, patient, past.visits[-1].scan, settings, day=last_day, later=later, source=source
+        )
+    else:
+        recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
     response = None
     if settings.surgery_day is not None:
         response = {"as planned": complete_response(prediction, settings.surgery_day)}

@@ -9,7 +9,15 @@ from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
 from twinjax.report.recommended import Advice, recommended
 from twinjax.treatment import Regimen
-from twinjax.twin import Comparison, DigitalTwin, PlanQuestion, Recommendation, SwitchingQuestion, compare
+from twinjax.twin import (
+    Comparison,
+    DigitalTwin,
+    PlanQuestion,
+    Recommendation,
+    SwitchingQuestion,
+    TargetRecommendation,
+    compare,
+)
 
 log = logging.getLogger("twinjax")
 
@@ -73,5 +81,7 @@ def recommendation_results(made: Advice | None) -> dict[str, Any]:
     """What `results.json` holds of a recommendation."""
     if made is None:
         return {"recommendation": None}
+    if isinstance(made, TargetRecommendation):
+        return {"recommendation": made.evidence()}
     limits = {"limits": made.limits} if isinstance(made, Recommendation) else {}
     return {"recommendation": made.evidence() | limits | {"front": made.front_rows()}}

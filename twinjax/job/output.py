@@ -61,12 +61,14 @@ class Run:
         self, name: str, field: np.ndarray, domain: Domain, patient: PatientData, *, grid_of: str | None = None
     ) -> None:
         """A field of `domain` as NIfTI, 0 outside the domain: on the grid of the patient's processed scans, or of the
-        baseline's file of the modality `grid_of`."""
+        baseline's file of the modality `grid_of`. A bool field is 1 where at least half of a voxel is."""
         scan = patient.baseline.scan
         array, affine = domain.to_grid(np.asarray(field, np.float32), scan.affine, scan.shape), scan.affine
         if grid_of is not None:
             assert patient.record is not None
             array, affine = patient.record.restored(array, grid_of, labels=False)
+        if np.asarray(field).dtype == bool:
+            array = (array >= 0.5).astype(np.int8)
         write_nifti(self.folder / name, array, affine)
 
     def write_features(self, visits: Sequence[Visit]) -> None:

@@ -23,7 +23,7 @@ from twinjax.job.single_scan import run_single_scan
 from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import ClinicalCourse, PatientData, RawPatient, VirtualCourse, course_of_sizes
 from twinjax.patient.virtual import VirtualPatient, generate
-from twinjax.twin import SwitchingQuestion
+from twinjax.twin import SwitchingQuestion, TargetQuestion
 
 log = logging.getLogger("twinjax")
 
@@ -41,9 +41,12 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     single = isinstance(model, UntimedFisherKPP)
     chosen = config.get("recommendation")
     question = None if chosen is None else instantiate(chosen, where="recommendation")
-    if single and question is not None:
-        raise InputError("a recommendation needs several visits; leave recommendation out for a single scan")
-    if isinstance(question, SwitchingQuestion):
+    if single and not isinstance(question, TargetQuestion | None):
+        raise InputError(
+            "a recommendation needs several visits; leave recommendation out for a single scan, or choose "
+            "recommendation=target_volume"
+        )
+    if isinstance(question, SwitchingQuestion | TargetQuestion):
         question.check(model)
     described = instantiate(config.patient, where="patient")
     scanned, raw = isinstance(described, VirtualPatient), isinstance(described, RawPatient)
@@ -75,13 +78,14 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     shown = OmegaConf.to_yaml(without_places(OmegaConf.to_container(config, resolve=True)))
     common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
     if isinstance(model, AbstractLumpedModel):
+        assert not isinstance(question, TargetQuestion)
         course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)
         results = run_course(job, course, model, **common, question=question, title=config.title)
     else:
         model = model_of(config, patient.brain_mask)
-        over_time = partial(run_longitudinal, question=question, title=config.title)
-        work = run_single_scan if len(patient.visits) == 1 else over_time
-        results = work(job, patient, model, **common)
+        over_time = partial(run_longitudinal, title=config.title)
+        work: Any = run_single_scan if len(patient.visits) == 1 else over_time
+        results = work(job, patient, model, **common, question=question)
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, job.folder / "report.html")
     return results

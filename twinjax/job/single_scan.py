@@ -11,14 +11,17 @@ from twinjax.calibration import AbstractCalibrator, Posterior, Prior, single_sca
 from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.calibrate import calibrate
+from twinjax.job.dicom_export import source_of
+from twinjax.job.options import recommendation_results
 from twinjax.job.output import Run, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
+from twinjax.job.target import recommend_target
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData
 from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
-from twinjax.twin import DigitalTwin, Forecast, equal_volume_plan, recurrence_coverage, standard_plan
+from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, equal_volume_plan, recurrence_coverage, standard_plan
 from twinjax.twin.accuracy import fit_metrics, metric_row, parameter_metrics, true_parameters
 
 log = logging.getLogger("twinjax")
@@ -35,6 +38,7 @@ def run_single_scan(
     calibrator: AbstractCalibrator,
     settings: JobSettings,
     *,
+    question: TargetQuestion | None = None,
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
@@ -43,7 +47,7 @@ def run_single_scan(
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
     `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
-    `plan_model.nii.gz` on the patient's grid.
+    `plan_model.nii.gz` on the patient's grid; with a `question` those of `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
     scan = patient.visits[0].scan
@@ -79,9 +83,19 @@ def run_single_scan(
                 rows.append(metric_row(f"recurrence inside the {name}", covered, "%", count))
         rows += parameter_metrics(posterior, true_parameters(patient, posterior))
         run.write_metrics(rows)
+    recommendation = None
+    if question is not None:
+        later = {} if recurrence is None else {"recurrence": recurrence > 0}
+        source = source_of(patient, settings.dicom_series)
+        recommendation = recommend_target(
+            run, twin, question, patient, scan, settings, day=1.0, later=later, source=source
+        )
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {"rates_for_front_speeds": rates}
+    results = common_results(patient, posterior, identifiability, rows, origin) | {
+        "rates_for_front_speeds": rates,
+        **recommendation_results(recommendation),
+    }
     with run.stage("write the report"):
         report = single_scan_report(
             patient,
@@ -91,6 +105,7 @@ def run_single_scan(
             plan=plan,
             metrics=rows,
             rates=rates,
+            recommendation=recommendation,
             provenance=origin,
             seconds=dict(run.seconds),
         )

@@ -138,20 +138,16 @@ def plan_overlay(
     """
     if not 1 <= len(plans) <= len(PLAN_LINES):
         raise InputError(f"plan_overlay draws one to {len(PLAN_LINES)} plans, got {len(plans)}")
-    target = next(iter(plans.values())) if recurrence is None else recurrence
-    middle = AxialView.through(target, affine, frame=background)
-    filled = np.flatnonzero(middle.areas(target))
-    chosen = np.unique(np.quantile(filled, (np.arange(planes) + 0.5) / planes).round().astype(int))
-    width = min(2.6, 9.8 / len(chosen))
-    figure = Figure(figsize=(max(5.5, width * len(chosen)), width * middle.height_over_width(background) + 0.6))
+    views = planes_through(next(iter(plans.values())) if recurrence is None else recurrence, affine, background, planes)
+    width = min(2.6, 9.8 / len(views))
+    figure = Figure(figsize=(max(5.5, width * len(views)), width * views[0].height_over_width(background) + 0.6))
     outlines = {name: (plans[name], line) for name, line in zip(plans, PLAN_LINES, strict=False)}
     if tumor is not None:
         outlines["tumour at planning"] = (tumor, PLANNING_LINE)
     patches = []
-    for panel, index in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
-        view = replace(middle, index=int(index))
+    for panel, view in zip(figure.subplots(1, len(views), squeeze=False)[0], views, strict=True):
         show_anatomy(panel, view, background)
-        panel.set_title(f"plane {index + 1} of {len(view.areas(target))}", loc="center")
+        panel.set_title(f"plane {view.index + 1} of {len(view.areas(background))}", loc="center")
         if recurrence is not None and (found := view.cut(recurrence).astype(float)).any():
             panel.contourf(found, levels=[0.5, 1.5], colors=[COLORS["vermillion"]], alpha=0.7)
             panel.contourf(found, levels=[0.5, 1.5], colors="none", hatches=["////"])
@@ -160,3 +156,37 @@ def plan_overlay(
             draw_contour(panel, view.cut(mask), line)
     draw_legend(figure, {name: line for name, (_, line) in outlines.items()}, patches)
     return figure
+
+
+@styled
+def dose_overlay(background, affine, dose, targets: Mapping[str, np.ndarray], *, planes: int = 4) -> Figure:
+    """A dose (X, Y, Z; Gy) over the anatomy, with the outlines of up to four targets, on axial planes.
+
+    Everything is on the grid of `affine`; `planes` are spread over the extent of the first target.
+    """
+    views = planes_through(next(iter(targets.values())), affine, background, planes)
+    width, top = min(2.3, 8.6 / len(views)), float(np.max(dose))
+    height = width * views[0].height_over_width(background) + 0.6
+    figure = Figure(figsize=(max(5.5, width * len(views) + 1.0), height))
+    panels = figure.subplots(1, len(views), squeeze=False)[0]
+    lines = dict(zip(targets, PLAN_LINES, strict=False))
+    for panel, view in zip(panels, views, strict=True):
+        show_anatomy(panel, view, background)
+        panel.set_title(f"plane {view.index + 1} of {len(view.areas(background))}", loc="center")
+        values = view.cut(dose)
+        opacity = 0.8 * np.clip(values / (0.15 * top), 0, 1)
+        panel.imshow(values, vmin=0, vmax=top, cmap="inferno", alpha=opacity, aspect=view.aspect)
+        for name, line in lines.items():
+            draw_contour(panel, view.cut(targets[name]), line)
+    bar = figure.colorbar(ScalarMappable(Normalize(0, top), "inferno"), ax=list(panels), shrink=0.8, pad=0.015)
+    bar.set_label("dose (Gy)", fontsize=8)
+    draw_legend(figure, lines)
+    return figure
+
+
+def planes_through(region, affine, background, planes: int) -> list[AxialView]:
+    """At most so many axial planes, spread over the extent of a region, in the frame of the background."""
+    middle = AxialView.through(region, affine, frame=background)
+    filled = np.flatnonzero(middle.areas(region))
+    chosen = np.unique(np.quantile(filled, (np.arange(planes) + 0.5) / planes).round().astype(int))
+    return [replace(middle, index=int(index)) for index in chosen]

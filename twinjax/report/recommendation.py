@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from twinjax.report.figure import legend_below
 from twinjax.report.report import KeyFigure, Section, Table
-from twinjax.report.section import words
+from twinjax.report.section import sensitivity_table, words
 from twinjax.report.style import COLORS, SERIES, lower_first, quantity_label, styled, with_unit
 from twinjax.report.table import three_digits
 from twinjax.twin.adjustable import dose_unit
@@ -34,7 +34,7 @@ def recommendation_section(made: Recommendation) -> Section:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
     tables = [_limits_table(made), _evidence_table(made), _front_table(made)]
     if made.sensitivity:
-        tables.append(_sensitivity_table(made))
+        tables.append(sensitivity_table(made.sensitivity, len(made.log_ratio), "the ratio"))
     return Section("Recommended plan", text, [("Plan, course and burden.", recommendation_figure(made))], tables)
 
 
@@ -192,10 +192,3 @@ def _front_table(made: Recommendation) -> Table:
         rows,
         "The best plan within shares of the limits. Growth is counted from the decision, at most until the horizon.",
     )
-
-
-def _sensitivity_table(made: Recommendation) -> Table:
-    rows = [[words(name), f"{value:+.2f}".replace("-", "−")] for name, value in made.sensitivity.items()]
-    noise = 1.645 / np.sqrt(len(made.log_ratio))
-    caption = f"What the difference hangs on: rank correlation with its size, ± {noise:.2f} by chance alone."
-    return Table(["parameter", "rank correlation with the ratio"], rows, caption)

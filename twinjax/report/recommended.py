@@ -1,13 +1,14 @@
-"""What a report tells of a recommendation of either kind."""
+"""What a report tells of a recommendation of any kind."""
 
 from typing import NamedTuple
 
 from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
 from twinjax.report.report import KeyFigure, Section
 from twinjax.report.switching import switching_key_figure, switching_section, switching_verdict
-from twinjax.twin import Recommendation, SwitchingRecommendation
+from twinjax.report.target import target_key_figure, target_section, target_verdict
+from twinjax.twin import Recommendation, SwitchingRecommendation, TargetRecommendation
 
-Advice = Recommendation | SwitchingRecommendation
+Advice = Recommendation | SwitchingRecommendation | TargetRecommendation
 
 
 class Recommended(NamedTuple):
@@ -19,7 +20,9 @@ class Recommended(NamedTuple):
 
 
 def recommended(made: Advice) -> Recommended:
-    """Of a plan of doses, or of thresholds that switch androgen deprivation."""
+    """Of a plan of doses, of thresholds that switch androgen deprivation, or of a radiotherapy target."""
+    if isinstance(made, TargetRecommendation):
+        return Recommended(target_section(made), target_verdict(made), target_key_figure(made))
     if isinstance(made, SwitchingRecommendation):
         return Recommended(switching_section(made), switching_verdict(made), switching_key_figure(made))
     return Recommended(recommendation_section(made), verdict(made), recommendation_key_figure(made))

@@ -164,6 +164,14 @@ def _progression_table(comparison: Comparison) -> Table:
     return Table(columns, cells, "Progression, and the difference between options draw by draw.")
 
 
+def sensitivity_table(sensitivity: Mapping[str, float], draws: int, measure: str) -> Table:
+    """What the difference of a plan from the standard, told by `measure`, hangs on."""
+    rows = [[words(name), f"{value:+.2f}".replace("-", "−")] for name, value in sensitivity.items()]
+    noise = 1.645 / np.sqrt(draws)
+    caption = f"What the difference hangs on: rank correlation with its size, ± {noise:.2f} by chance alone."
+    return Table(["parameter", f"rank correlation with {measure}"], rows, caption)
+
+
 def best_option(comparison: Comparison, what: str) -> tuple[str, KeyFigure]:
     """The summary's sentence on the best option, which leaves `what`, and its large number."""
     chance = f"{100 * comparison.probability_best[comparison.best]:.0f} %"

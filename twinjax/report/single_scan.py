@@ -10,13 +10,15 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, plan_overlay, scan_overview
 from twinjax.report.identifiability import identifiability_section
+from twinjax.report.recommended import recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import background_image, calibration_section, timing_section, visibility_levels
 from twinjax.report.table import posterior_warnings, visits_table
 from twinjax.report.viewer import orthogonal_viewer
-from twinjax.twin import Forecast
+from twinjax.twin import Forecast, TargetRecommendation
 from twinjax.twin.accuracy import segmented_regions
 from twinjax.twin.plan import TargetPlan
+from twinjax.twin.recommendation import CAVEAT
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
@@ -35,10 +37,14 @@ def single_scan_report(
     plan: TargetPlan,
     metrics: list[dict[str, Any]],
     rates: list[dict[str, float]],
+    recommendation: TargetRecommendation | None = None,
     provenance: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> PatientReport:
-    """The report of a single-scan fit; `rates` are those of the fitted lengths at some front speeds."""
+    """The report of a single-scan fit; `rates` are those of the fitted lengths at some front speeds.
+
+    `recommendation`: a target under the posterior, or None.
+    """
     low, high = posterior.credible_interval(0.9)["front_width"]
     found = {row["metric"]: row["value"] for row in metrics}
     summary = [
@@ -83,6 +89,11 @@ def single_scan_report(
         identifiability_section(identifiability),
         timing_section(seconds),
     ]
+    if recommendation is not None:
+        told = recommended(recommendation)
+        sections.insert(3, told.section)
+        summary.append(f"{told.verdict} {CAVEAT}")
+        key_figures.append(told.key_figure)
     return PatientReport(
         title="Glioblastoma digital twin, single scan",
         patient_id=patient.patient_id,

@@ -10,11 +10,14 @@ from twinjax.twin.forecast import Forecast as Forecast
 from twinjax.twin.plan import equal_volume_plan as equal_volume_plan
 from twinjax.twin.plan import recurrence_coverage as recurrence_coverage
 from twinjax.twin.plan import standard_plan as standard_plan
+from twinjax.twin.planning_grid import OrganAtRisk as OrganAtRisk
 from twinjax.twin.recommendation import PlanQuestion as PlanQuestion
 from twinjax.twin.recommendation import Recommendation as Recommendation
 from twinjax.twin.response import CompleteResponse as CompleteResponse
 from twinjax.twin.response import complete_response as complete_response
 from twinjax.twin.switching import SwitchingQuestion as SwitchingQuestion
 from twinjax.twin.switching import SwitchingRecommendation as SwitchingRecommendation
+from twinjax.twin.target_question import TargetQuestion as TargetQuestion
+from twinjax.twin.target_recommendation import TargetRecommendation as TargetRecommendation
 from twinjax.twin.twin import Assimilation as Assimilation
 from twinjax.twin.twin import DigitalTwin as DigitalTwin

@@ -21,6 +21,11 @@ def levels(values: np.ndarray, level: float = 0.9) -> dict[str, float]:
     return dict(zip(("lower", "median", "upper"), interval(values, level).tolist(), strict=True))
 
 
+def mean_and_levels(values: np.ndarray, level: float = 0.9) -> dict[str, float]:
+    """`mean`, and the `levels`, of draws (S,) of one number."""
+    return {"mean": float(values.mean()), **levels(values, level)}
+
+
 def with_scatter(draws: np.ndarray, deviation: float, *, offset: float = 0.0, seed: int = 0) -> np.ndarray:
     """Draws (S, T) as they would be measured: (20 S, T), none below 0.
 

@@ -42,16 +42,24 @@ def equal_volume_plan(density: Float[np.ndarray, "x y z"], brain: np.ndarray, st
     known = (density > 0) & brain
     if not known.any():
         raise InputError("the predicted density is zero everywhere inside the brain")
-    nearest = np.asarray(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))
-    filled = np.where(brain, density[tuple(nearest)], -np.inf)
+    filled = np.where(brain, density[nearest_of(known)], -np.inf)
     standard = np.asarray(standard, bool) & brain
     count = int(standard.sum())
     if not count:
         raise InputError("the standard plan is empty inside the brain")
-    order = np.argpartition(filled.ravel(), -count)[-count:]
-    model = np.zeros(brain.size, bool)
-    model[order] = True
-    return TargetPlan(standard, model.reshape(brain.shape))
+    return TargetPlan(standard, highest(filled, count))
+
+
+def nearest_of(known: Bool[np.ndarray, "*grid"]) -> tuple[np.ndarray, ...]:
+    """Of every voxel the index of the nearest that is `known`: `field[nearest_of(known)]` fills the others."""
+    return tuple(np.asarray(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)))
+
+
+def highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` highest `values` are, bool of their shape; of equal ones any."""
+    found = np.zeros(values.size, bool)
+    found[np.argpartition(values.ravel(), -count)[-count:]] = True
+    return found.reshape(values.shape)
 
 
 def recurrence_coverage(plan: np.ndarray, recurrence: np.ndarray) -> float:

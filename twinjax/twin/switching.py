@@ -17,7 +17,7 @@ from twinjax.twin.adjustable import is_number
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched
 from twinjax.twin.control import TimeToProgression, tail_weights
-from twinjax.twin.draws import interval, levels
+from twinjax.twin.draws import interval, mean_and_levels
 from twinjax.twin.recommendation import CAVEAT, rank_correlations, share_above_zero, without_rounding
 
 OUTCOME = "psa_ng_ml"
@@ -152,12 +152,12 @@ class SwitchingRecommendation:
                 name: None if pair is None else dict(zip(("off_below", "on_above"), pair, strict=True))
                 for name, pair in self.thresholds.items()
             },
-            "days_of_control": {n: _mean_and_levels(one.days_of_control, level) for n, one in self.courses.items()},
+            "days_of_control": {n: mean_and_levels(one.days_of_control, level) for n, one in self.courses.items()},
             "share_lost": {n: float(one.lost.mean()) for n, one in self.courses.items()},
             "share_on_treatment": {n: float(one.share_on_treatment.mean()) for n, one in self.courses.items()},
-            "days_gained": {other: _mean_and_levels(self.days_gained(other), level) for other in others},
+            "days_gained": {other: mean_and_levels(self.days_gained(other), level) for other in others},
             "probability_later": {other: share_above_zero(self.days_gained(other)) for other in others},
-            "days_off_gained": {other: _mean_and_levels(self.days_off_gained(other), level) for other in others},
+            "days_off_gained": {other: mean_and_levels(self.days_off_gained(other), level) for other in others},
             "risk": self.risk,
             "sensitivity": self.sensitivity,
             "doubts": self.doubts,
@@ -228,7 +228,7 @@ def _front(question: SwitchingQuestion, shown: Mapping) -> list[dict[str, Any]]:
     for pair, (share, risk) in points.items():
         beaten = any(s <= share and r <= risk and (s, r) != (share, risk) for s, r in points.values())
         off, on = (None, None) if pair is None else pair
-        days = {f"days_of_control_{k}": v for k, v in _mean_and_levels(shown[pair].days_of_control, 0.9).items()}
+        days = {f"days_of_control_{k}": v for k, v in mean_and_levels(shown[pair].days_of_control).items()}
         rows.append(
             {"off_below": off, "on_above": on, "share_on_treatment": share, **days, "risk": risk}
             | {"highest_psa_ng_ml": float(np.median(shown[pair].psa.max(axis=1))), "efficient": not beaten}
@@ -251,10 +251,6 @@ def _doubts(question: SwitchingQuestion, best: tuple[float, float], courses: Map
         if len(values) > 1 and value in (min(values), max(values)):
             doubts.append(f"{name} is at the end of what was tried ({min(values):g} to {max(values):g} ng/mL)")
     return doubts
-
-
-def _mean_and_levels(values: np.ndarray, level: float) -> dict[str, float]:
-    return {"mean": float(values.mean()), **levels(values, level)}
 
 
 def _responds(model: AbstractLumpedModel) -> bool:

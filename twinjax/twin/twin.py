@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 from twinjax.calibration import AbstractCalibrator, InverseProblem, Posterior, Tumor, assimilate
 from twinjax.calibration.posterior import Summary
 from twinjax.core.errors import InputError
-from twinjax.imaging.scan import REGIONS
+from twinjax.imaging.scan import REGIONS, Scan
 from twinjax.model import AbstractLumpedModel, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import visible_volume
 from twinjax.treatment import Regimen
@@ -25,9 +25,13 @@ from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.course import CourseForecast, forecast_course
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import LITTLE_VOLUME_MM3, Forecast, box_for, forecast
+from twinjax.twin.planning_grid import OrganAtRisk, PlanningGrid
 from twinjax.twin.recommendation import PlanQuestion, Recommendation, recommend
 from twinjax.twin.solution import measured_volume, visibility_threshold
 from twinjax.twin.switching import OUTCOME, SwitchingQuestion, SwitchingRecommendation, best_switching
+from twinjax.twin.target import best_target
+from twinjax.twin.target_question import TargetQuestion
+from twinjax.twin.target_recommendation import TargetRecommendation
 
 # Deviation of log volume that a segmentation has at least (models of untreated xenografts leave 0.09 to 0.13).
 SMALLEST_VOLUME_NOISE = 0.10
@@ -164,6 +168,35 @@ class DigitalTwin:
         times, since = question.reviews(decision_day, horizon_days), treated_since(past, decision_day)
         halves = self._halves(self._under(past), decision_day, OUTCOME, draws)
         return best_switching(question, *halves, times, since, self._scalars)
+
+    def recommend_target(
+        self,
+        question: TargetQuestion,
+        scan: Scan,
+        *,
+        decision_day: float,
+        given: Regimen | None = None,
+        draws: int = 60,
+        at_risk: OrganAtRisk | None = None,
+    ) -> TargetRecommendation:
+        """Target volumes and a painted dose on `decision_day`, beside the standard (docs/recommendation.md).
+
+        **Arguments:** `scan`, with the core that the standard is drawn around and the mask of the organ; `at_risk`, an
+        organ with a largest dose of its own. Others, draws and errors are those of `recommend`; `InputError`, too, for
+        a model without space or a volume that the organ does not have.
+        """
+        question.check(self.model)
+        past = self._before(decision_day, decision_day + 1.0, given, draws)
+        whole = self._under(past + Regimen((question.course.shifted(decision_day),)))
+        assert isinstance(whole.model, AbstractSpatialModel)
+        grid = PlanningGrid.of(whole.model.domain, scan, question.margin_mm, at_risk)
+        if whole.model.local:
+            lower, upper = box_for(self._under(past), self.problem, self._mode, np.asarray([decision_day]))
+            around = whole.model.domain.box_around(grid.standard, 0.0)
+            box = tuple(map(min, lower, around[0])), tuple(map(max, upper, around[1]))
+            whole, grid = whole.cropped(box), grid.cropped(*box)
+        halves = self._halves(whole, decision_day, "cell_volume_mm3", draws)
+        return best_target(question, *halves, grid, scan, self._scalars)
 
     def assimilate(
         self, problem: InverseProblem, calibrator: AbstractCalibrator, *, key: PRNGKeyArray, **options
