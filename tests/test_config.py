@@ -11,7 +11,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from twinjax.core.config import choices, conf_dir, locate
 
 PRIMARY = sorted(path.stem for path in conf_dir().glob("*.yaml"))
-CHOICES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*/*.yaml"))
+# Hydra's own groups configure Hydra, which builds what they name itself.
+CHOICES = sorted(
+    path.relative_to(conf_dir()) for path in conf_dir().rglob("*/*.yaml") if conf_dir() / "hydra" not in path.parents
+)
 
 
 def default_groups() -> set[str]:
