@@ -126,6 +126,8 @@ def refused(tmp_path, monkeypatch, capsys, settings_kept):
         ("cohort=virtual patient=folder", ("virtual", "patient=virtual_")),
         ("cohort=virtual cohort.workers=0", ("cohort.workers", "0")),
         ("cohort=virtual cohort.size=3", ("size",)),
+        ("experiment=alchemy", ("experiment/alchemy", "androgen_deprivation")),
+        ("experiment=virtual_patients calibration.until=9", ("calibration.until",)),
         ("tracking=paper", ("tracking/paper", "tensorboard")),
         ("tracking=tensorboard tracking.folder=x", ("folder",)),
         ("seed=1 seed=2", ("seed=1", "seed=2", "twice")),

@@ -57,16 +57,23 @@ def trials(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_it_finds_the_least_and_runs_no_job_twice(search, tmp_path):
-    code, ran = search(SEARCH[0], "seed=0", OBJECTIVE, "hydra.sweeper.n_trials=25")
-    assert code == 0 and len(ran) == len(set(ran)) < 25
+def test_it_keeps_the_least_and_runs_no_job_twice(search, tmp_path):
+    few = ("calibrator.max_steps=int(interval(4,7))", "seed=0", "hydra.sweeper.n_trials=6")
+    code, ran = search(*few, OBJECTIVE)
+    assert code == 0 and len(ran) == len(set(ran)) < 6
     rows = trials(tmp_path / "search")
-    assert len(rows) == 25
+    assert len(rows) == 6
     assert {(int(row["calibrator.max_steps"]), float(row["error"])) for row in rows} == {
         (steps, error_of(steps, seed)) for steps, seed in ran
     }
     best = OmegaConf.load(tmp_path / "search" / "best.yaml")
-    assert (best.objective, best.value, best.parameters) == ("error", 0.5, {"calibrator.max_steps": 7})
+    steps, _ = min(ran, key=lambda job: error_of(*job))
+    assert best == {
+        "objective": "error",
+        "value": error_of(steps, 0),
+        "parameters": {"calibrator.max_steps": steps},
+        "trials": 6,
+    }
 
 
 def test_a_diagnostic_may_be_made_large(search, tmp_path):
@@ -76,20 +83,19 @@ def test_a_diagnostic_may_be_made_large(search, tmp_path):
 
 
 def test_a_bad_job_leaves_the_others_and_is_told_at_the_end(search, tmp_path, capsys):
-    code, ran = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=8")
-    assert code == 2 and {seed for _, seed in ran} == {0, 1, 2}
+    code, ran = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=6")
+    assert code == 2 and {seed for _, seed in ran} > {2}
     assert capsys.readouterr().err.strip().splitlines()[-1] == "twinjax: seed 2 brings bad luck"
     for row in trials(tmp_path / "search"):
-        assert (row["complaint"], row["error"] == "") == (
-            ("seed 2 brings bad luck", True) if row["seed"] == "2" else ("", False)
-        )
+        bad = row["seed"] == "2"
+        assert (row["complaint"], row["error"] == "") == ("seed 2 brings bad luck" if bad else "", bad)
 
 
 def test_what_was_stopped_goes_on_to_the_same_end(search, tmp_path):
-    whole, all_of_it = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=8", folder="whole")
-    stopped, first = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=8", stops_at=4)
-    assert (whole, stopped, len(first)) == (2, 130, 4)
-    _, rest = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=8")
+    whole, all_of_it = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=5", folder="whole")
+    stopped, first = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=5", stops_at=3)
+    assert (whole, stopped, len(first)) == (2, 130, 3)
+    _, rest = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=5")
     assert first + rest == all_of_it
     assert (tmp_path / "search" / "trials.csv").read_bytes() == (tmp_path / "whole" / "trials.csv").read_bytes()
 

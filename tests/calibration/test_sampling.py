@@ -151,6 +151,8 @@ def test_variational_inference_reports_what_it_did(variational, importance):
     # The ELBO is a bound, up to the noise of the last steps, and a near one for a near-normal posterior.
     assert d["log_evidence"] - 0.2 < d["elbo"] < d["log_evidence"] + 4 * d["log_evidence_error"] + 0.03
     assert d["verdict"] == "converged"
+    losses = variational.curves["SVI"]
+    assert losses.shape == (d["steps"],) and np.mean(losses[-50:]) < np.mean(losses[:50])
 
 
 def test_a_guide_that_is_far_off_is_not_passed_off():
