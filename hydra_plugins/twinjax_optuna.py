@@ -15,6 +15,7 @@ import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -48,8 +49,12 @@ class OptunaSweeper(Sweeper):
     all are through, and `MissingDependencyError` without Optuna.
     """
 
-    def __init__(self, objective: str | None, direction: str, n_trials: int, n_jobs: int, seed: int):
-        self.objective, self.direction, self.n_trials = objective, direction, n_trials
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def __init__(self, objective: str | None, direction: Any, n_trials: int, n_jobs: int, seed: int):
+        self.objective, self.direction, self.n_trials = objective or "", direction, n_trials
         self.n_jobs, self.seed = n_jobs, seed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -75,7 +80,7 @@ class OptunaSweeper(Sweeper):
             complaint = None
             while (left := self.n_trials - len(_told(study))) > 0:
                 complaint = self._batch(study, min(left, self.n_jobs), space, fixed) or complaint
-                _write(folder, study, self.objective or "")
+                _write(folder, study, self.objective)
             if any(trial.value is not None for trial in _told(study)):
                 log.info("best: %s = %g with %s", self.objective, study.best_value, _shown(study.best_params))
         if complaint is not None:
@@ -177,13 +182,15 @@ def _distribution(override: Override) -> "BaseDistribution":
     values: Any = override.value()
     try:
         if isinstance(values, IntervalSweep):
-            whole = isinstance(values.start, int) and isinstance(values.end, int)
-            return (IntDistribution if whole else FloatDistribution)(values.start, values.end, log="log" in values.tags)
-        if isinstance(values, RangeSweep) and not values.shuffle:
+            low, high, more = values.start, values.end, {"log": "log" in values.tags}
+        elif isinstance(values, RangeSweep) and not values.shuffle:
             numbers = list(values.range())
-            whole = all(isinstance(number, int) for number in numbers)
-            return (IntDistribution if whole else FloatDistribution)(min(numbers), max(numbers), step=abs(values.step))
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
+            low, high, more = min(numbers), max(numbers), {"step": abs(values.step)}
+        else:
+            return CategoricalDistribution(list(override.sweep_string_iterator()))
+        whole = all(isinstance(number, int) for number in (low, high, more.get("step", 1)))
+        kind: Any = IntDistribution if whole else FloatDistribution
+        return kind(low, high, **more)
     except ValueError as error:
         raise InputError(f"{override.input_line}: {error}") from error
 
