@@ -79,7 +79,8 @@ class OptunaSweeper(Sweeper):
             study = self._study(folder, space, fixed)
             complaint = None
             while (left := self.n_trials - len(_told(study))) > 0:
-                complaint = self._batch(study, min(left, self.n_jobs), space, fixed) or complaint
+                error = self._batch(study, min(left, self.n_jobs), space, fixed)
+                complaint = complaint or error
                 _write(folder, study, self.objective)
             if any(trial.value is not None for trial in _told(study)):
                 log.info("best: %s = %g with %s", self.objective, study.best_value, _shown(study.best_params))
@@ -135,7 +136,7 @@ class OptunaSweeper(Sweeper):
         todo = {_key(trial): trial for trial in trials if _key(trial) not in values}
         jobs = [[*fixed, *(f"{key}={value}" for key, value in trial.params.items())] for trial in todo.values()]
         self.validate_batch_is_legal(jobs)
-        first, complaints = None, {}
+        first, complaints, names = None, {}, {}
         for key, job in zip(todo, self.launcher.launch(jobs, initial_job_idx=done) if jobs else [], strict=True):
             try:
                 found = job.return_value
@@ -143,7 +144,9 @@ class OptunaSweeper(Sweeper):
             except Exception as error:
                 first, complaints[key] = first or error, str(error)
             else:
-                values[key] = self._objective_in(found)
+                values[key], names = found.get(self.objective), names | found
+        if names and all(value is None for value in values.values()):
+            raise InputError(f"hydra.sweeper.objective: no '{self.objective}'; the jobs found {', '.join(names)}")
         for trial in trials:
             self._tell(study, trial, values.get(_key(trial)), complaints.get(_key(trial)))
         return first
@@ -156,16 +159,11 @@ class OptunaSweeper(Sweeper):
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=self.n_jobs > 1)
         return study.ask(dict(space))
 
-    def _objective_in(self, found: Mapping[str, float]) -> float:
-        if self.objective not in found:
-            raise InputError(f"hydra.sweeper.objective: no '{self.objective}'; the jobs found {', '.join(found)}")
-        return found[self.objective]
-
     def _tell(self, study: "Study", trial: "Trial", value: float | None, complaint: str | None) -> None:
         from optuna.trial import TrialState
 
         if complaint is None and (value is None or not math.isfinite(value)):
-            complaint = f"the objective is {value}"
+            complaint = f"no number for {self.objective}"
         if complaint is not None:
             trial.set_user_attr(COMPLAINT, complaint)
             study.tell(trial, state=TrialState.FAIL)

@@ -32,7 +32,8 @@ def search(tmp_path, monkeypatch, settings_kept):
             ran.append((steps, seed))
             if seed == 2:
                 raise InputError("seed 2 brings bad luck")
-            error = {"metric": "error", "value": error_of(steps, seed)}
+            unknown = config.title == "sometimes none" and len(ran) == 2
+            error = {"metric": "error", "value": None if unknown else error_of(steps, seed)}
             return {"metrics": [error], "diagnostics": {"log_evidence": -1.0, "verdict": "converged"}}
 
         monkeypatch.setattr(job, "run_patient", told)
@@ -112,6 +113,12 @@ def test_an_objective_that_no_job_has_ends_it_at_the_first(search, capsys):
     assert (code, len(ran)) == (2, 1)
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line == "twinjax: hydra.sweeper.objective: no 'accuracy'; the jobs found error, log_evidence"
+
+
+def test_a_job_without_a_number_for_it_leaves_the_others(search, tmp_path):
+    settings = (SEARCH[0], "seed=0", "title='sometimes none'", OBJECTIVE, "hydra.sweeper.n_trials=3")
+    assert search(*settings)[0] == 0
+    assert [row["complaint"] for row in trials(tmp_path / "search")] == ["", "no number for error", ""]
 
 
 @pytest.mark.parametrize(
