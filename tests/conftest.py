@@ -1,5 +1,6 @@
 """Set-up of all tests: float64, shape and type checks, one thread per process, a compilation cache."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,22 @@ def _forget_programs():
     yield
     if _memory() > ENOUGH_BYTES:
         jax.clear_caches()
+
+
+@pytest.fixture
+def settings_kept(monkeypatch):
+    """For tests that call `twinjax.app.main`: logging and the compilation cache are afterwards as they were."""
+    handlers, level, cache = (
+        logging.root.handlers[:],
+        logging.root.level,
+        jax.config.values["jax_compilation_cache_dir"],
+    )
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    yield
+    for handler in set(logging.root.handlers) - set(handlers):
+        handler.close()
+    logging.root.handlers[:], logging.root.level = handlers, level
+    jax.config.update("jax_compilation_cache_dir", cache)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Every file of `conf/` composes, and every `_target_` in it leads to an allowed class or function."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from twinjax.core.config import choices, conf_dir, locate
+from twinjax.core.config import choices, conf_dir, instantiate, locate
+from twinjax.job.patient import checked_parts
+from twinjax.job.settings import check_prior
 
 PRIMARY = sorted(path.stem for path in conf_dir().glob("*.yaml"))
-CHOICES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*/*.yaml"))
+# Hydra's own groups configure Hydra, which builds what they name itself.
+CHOICES = sorted(
+    path.relative_to(conf_dir()) for path in conf_dir().rglob("*/*.yaml") if conf_dir() / "hydra" not in path.parents
+)
 
 
 def default_groups() -> set[str]:
@@ -57,6 +63,20 @@ def test_choice_composes(path: Path):
     assert set(own) <= set(found)
     for target in found:
         assert callable(locate(target, str(path)))
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_experiment_is_a_run_of_the_main_job_and_says_where_its_answer_is(name, monkeypatch):
+    monkeypatch.setenv("TWINJAX_DATA", "data")
+    config = composed("config", f"experiment={name}")
+    _, model, parts = checked_parts(config)
+    check_prior(model, parts["prior"])
+    if "recommendation" in config:
+        instantiate(config.recommendation)
+    text = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    comment = text.partition("defaults:")[0]
+    assert "?" in comment and (places := re.findall(r"[-\w/]+\.md|experiments/\w+", comment))
+    assert [place for place in places if not (conf_dir().parent / place).exists()] == []
 
 
 def test_choices_are_those_of_the_folders():

@@ -22,19 +22,21 @@ TOP_LEVEL = {
     "constraints.txt",
     "docs",
     "experiments",
+    "hydra_plugins",
     "notebooks",
     "pyproject.toml",
     "tests",
     "twinjax",
 }
 # Config groups that configure no package of their own name.
-OTHER_GROUPS = {"cohort", "experiment", "prior"}
+OTHER_GROUPS = {"cohort", "experiment", "hydra", "prior"}
 # Config groups for a part of a package of another name.
 GROUP_HOMES = {
     "calibrator": "calibration",
     "dicom": "imaging/dicom",
     "recommendation": "twin",
     "segmentation": "imaging/segmentation",
+    "tracking": "job/tracking",
 }
 CLASS_KINDS = ("Protocol", "Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict")
 

@@ -97,10 +97,12 @@ def _refuse_contradictions(arguments: Sequence[str]) -> None:
         seen[key] = argument
 
 
-def _guarded(config: DictConfig) -> None:
-    """Run, and end before Hydra adds its own lines to an error."""
+def _guarded(config: DictConfig) -> dict[str, float]:
+    """Run, and end before Hydra adds its own lines to an error; the numbers found, for a sweeper that follows them."""
+    from twinjax.job.tracking import numbers_of
+
     try:
-        run(config)
+        return numbers_of(run(config))
     except MENDABLE as error:
         # A sweep does its other jobs first, and then raises the first error again.
         if HydraConfig.get().mode == RunMode.MULTIRUN:

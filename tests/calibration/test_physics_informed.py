@@ -154,6 +154,13 @@ def test_it_finds_what_levenberg_marquardt_finds(fitted, laplace):
         assert fitted.samples[name].std() == pytest.approx(laplace.samples[name].std(), rel=0.2)
 
 
+def test_the_curve_of_its_training_falls_to_the_residual_that_it_tells(fitted):
+    assert list(fitted.curves) == ["PINN"]
+    losses = fitted.curves["PINN"]
+    assert losses.shape == (fitted.diagnostics["steps"],)
+    assert losses[-1] == pytest.approx(fitted.diagnostics["residual"]) and losses[-1] < 0.1 * losses[0]
+
+
 def test_an_interrupted_training_goes_on_to_the_same_bits(fitted, tmp_path, monkeypatch):
     block, calls = iteration._block, []
 
@@ -172,6 +179,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(fitted, tmp_path, monk
     assert len(calls) == 7
     np.testing.assert_array_equal(resumed.z_map, fitted.z_map)
     np.testing.assert_array_equal(resumed.z, fitted.z)
+    np.testing.assert_array_equal(resumed.curves["PINN"], fitted.curves["PINN"])
 
 
 def test_a_network_that_is_far_from_the_solver_says_so():

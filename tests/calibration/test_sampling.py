@@ -151,14 +151,16 @@ def test_variational_inference_reports_what_it_did(variational, importance):
     # The ELBO is a bound, up to the noise of the last steps, and a near one for a near-normal posterior.
     assert d["log_evidence"] - 0.2 < d["elbo"] < d["log_evidence"] + 4 * d["log_evidence_error"] + 0.03
     assert d["verdict"] == "converged"
+    assert variational.curves["SVI"].shape == (d["steps"],)
 
 
 def test_a_guide_that_is_far_off_is_not_passed_off():
     lost = LevenbergMarquardt(max_steps=1, estimate_noise=False)
     method = VariationalInference(steps=50, progress=False, mode=lost)
-    d = method.fit(PROBLEM, key=KEY).diagnostics
-    assert "the multivariate guide is not near the posterior (Pareto k" in d["verdict"]
-    assert "the ELBO still rose after 50 steps" in d["verdict"]
+    posterior = method.fit(PROBLEM, key=KEY)
+    verdict, losses = posterior.diagnostics["verdict"], posterior.curves["SVI"]
+    assert "the multivariate guide is not near the posterior (Pareto k" in verdict
+    assert "the ELBO still rose after 50 steps" in verdict and losses[-10:].mean() < losses[:10].mean()
 
 
 @pytest.mark.slow

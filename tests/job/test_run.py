@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from twinjax.calibration import Posterior
 from twinjax.core.errors import InputError
 from twinjax.imaging import Scan
 from twinjax.job import Run
@@ -67,6 +68,19 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         run.write_text("a.txt", "after")
     monkeypatch.undo()
     assert (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_losses_of_training_are_a_file(tmp_path):
+    rate = np.full((2, 5), 0.1)
+    diagnostics = {"method": "a network", "verdict": "converged", "r_hat": None}
+    diagnostics |= {"ess": {"rate": 10.0}, "contraction": {"rate": 0.9}}
+    told = ({"rate": rate}, rate[..., None], {"rate": 0.1}, np.zeros(1), {"rate": "1/day"}, diagnostics)
+    Run(tmp_path / "none", stages=1).write_posterior(Posterior(*told))
+    assert not (tmp_path / "none" / "training.csv").exists()
+    curves = {"first": np.array([2.0, 1.0]), "second": np.array([0.5])}
+    Run(tmp_path / "some", stages=1).write_posterior(Posterior(*told, curves=curves))
+    lines = (tmp_path / "some" / "training.csv").read_text().splitlines()
+    assert lines == ["stage,step,loss", "first,1,2.0", "first,2,1.0", "second,1,0.5"]
 
 
 def test_csv_has_the_columns_of_all_rows(tmp_path):

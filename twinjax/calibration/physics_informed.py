@@ -34,11 +34,14 @@ NEAR_ENOUGH = 0.2
 
 
 class Trained(NamedTuple):
-    """**Fields:** `system`, whose problem has the final noise levels; `state`; `seconds` of all sessions."""
+    """**Fields:** `system`, whose problem has the final noise levels; `state`; `seconds` of all sessions; `curves`:
+    stage to (steps,) the equation's root mean square residual, 1/day.
+    """
 
     system: System
     state: Training
     seconds: float
+    curves: dict[str, np.ndarray]
 
     def states(self) -> Float[Array, "days *grid"]:
         """The network's density on the days of the data."""
@@ -100,7 +103,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         seed = int(jax.random.randint(of_network, (), 0, 2**31 - 1))
         network = pirate_net(density.inputs, width=self.width, blocks=self.blocks, frequency=self.frequency, seed=seed)
-        state, seconds = begun(network, problem.dimension), 0.0
+        state, seconds, curves = begun(network, problem.dimension), 0.0, {}
         system = System(problem, density, network)
         for stage in ("PINN", "PINN with noise levels")[: 1 + self.estimate_noise]:
             if stage != "PINN":
@@ -120,7 +123,8 @@ class PhysicsInformedNetwork(AbstractCalibrator):
                 told=_told,
             )
             state, seconds = jax.tree.map(jnp.asarray, found.state), seconds + found.seconds
-        return Trained(system, state, seconds)
+            curves[stage] = np.sqrt(found.kept[0])
+        return Trained(system, state, seconds, curves)
 
     def _enough(self, kept, done: int) -> bool:
         """Whether neither the loss nor the parameters move any longer."""
@@ -153,6 +157,7 @@ class PhysicsInformedNetwork(AbstractCalibrator):
             method="physics-informed network and Laplace approximation",
             doubts=doubts,
             effective=float(white[..., 0].size),
+            curves=trained.curves,
             seconds=trained.seconds,
             steps=int(state.count),
             weights=state.weights.size,

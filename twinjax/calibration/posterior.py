@@ -62,6 +62,7 @@ class Posterior:
       it took, and `ess_per_gradient` or `ess_per_solve` and `seconds_per_effective_draw` of the parameter with the
       fewest effective draws; `log_evidence` (the logarithm of the data's density under prior and noise levels) and
       `log_evidence_error` where a method has it; and what it adds, such as `divergences` or `pareto_k`.
+    - `curves`: stage to (steps,) the loss that a method lowers step by step; empty for others, and after `load`.
     """
 
     samples: Mapping[str, np.ndarray]
@@ -72,6 +73,7 @@ class Posterior:
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     problem: InverseProblem | None = None
     fields: Mapping[str, FieldPosterior] = field(default_factory=dict)
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def from_draws(
@@ -84,6 +86,7 @@ class Posterior:
         doubts: list[str],
         effective: float | None = None,
         fields: Mapping[str, FieldPosterior] | None = None,
+        curves: Mapping[str, np.ndarray] | None = None,
         **extra: Any,
     ) -> "Posterior":
         """From whitened draws (chains, draws, parameters). `doubts` are what already speaks against them.
@@ -135,6 +138,7 @@ class Posterior:
             {name: FieldPosterior.from_draws(problem, name, z, z_map) for name in prior.fields}
             if fields is None
             else fields,
+            curves or {},
         )
 
     @property

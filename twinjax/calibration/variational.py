@@ -138,6 +138,8 @@ class VariationalInference(AbstractCalibrator):
             # Of the density in z, as the evidence is.
             elbo=float(np.linalg.slogdet(root)[1] - np.mean(done.kept[-BLOCK:])),
             pareto_k=pareto_k,
+            # The negative ELBO, in the whitened coordinates.
+            curves={"SVI": np.asarray(done.kept)},
             solver_failures=int(np.sum(~np.isfinite(target))),
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error,

@@ -76,11 +76,17 @@ class Run:
         self.write_csv("features.csv", [{"day": visit.day, **tumor_features(visit.scan)} for visit in visits])
 
     def write_posterior(self, posterior: Posterior) -> None:
-        """`posterior.nc` and `parameters.csv`; the log says how the calibration went and what it found."""
+        """`posterior.nc` and `parameters.csv`; the log says how the calibration went and what it found.
+
+        Also `training.csv` of a method that trains: the loss after each step, by stage.
+        """
         log.info("  %s: %s", posterior.diagnostics["method"], posterior.diagnostics["verdict"])
         posterior.save(self.folder / "posterior.nc")
         rows = posterior.rows()
         self.write_csv("parameters.csv", rows)
+        steps = ((name, step, loss) for name, curve in posterior.curves.items() for step, loss in enumerate(curve, 1))
+        if losses := [{"stage": name, "step": step, "loss": float(loss)} for name, step, loss in steps]:
+            self.write_csv("training.csv", losses)
         for row in rows:
             log.info("  %-26s %.4g [%.4g, %.4g] %s", *(row[k] for k in ("parameter", "map", "lower", "upper", "unit")))
 

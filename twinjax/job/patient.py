@@ -20,6 +20,7 @@ from twinjax.job.longitudinal import run_longitudinal
 from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
 from twinjax.job.single_scan import run_single_scan
+from twinjax.job.tracking import patient_record, tracker_of
 from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisherKPP
 from twinjax.patient import ClinicalCourse, PatientData, RawPatient, VirtualCourse, course_of_sizes
 from twinjax.patient.virtual import VirtualPatient, generate
@@ -38,6 +39,7 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     """
     # What the settings alone can tell comes first: making and scanning a virtual patient takes a while.
     settings, model, parts = checked_parts(config)
+    tracker = tracker_of(config)
     single = isinstance(model, UntimedFisherKPP)
     chosen = config.get("recommendation")
     question = None if chosen is None else instantiate(chosen, where="recommendation")
@@ -75,8 +77,8 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
         with job.stage("make a virtual patient (synthetic)"):
             patient = described.generate()
     log.info("  %s", patient)
-    shown = OmegaConf.to_yaml(without_places(OmegaConf.to_container(config, resolve=True)))
-    common = {"settings": settings, **parts, "seed": config.seed, "config": shown}
+    plain = without_places(OmegaConf.to_container(config, resolve=True))
+    common = {"settings": settings, **parts, "seed": config.seed, "config": OmegaConf.to_yaml(plain)}
     if isinstance(model, AbstractLumpedModel):
         assert not isinstance(question, TargetQuestion)
         course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)
@@ -86,6 +88,8 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
         over_time = partial(run_longitudinal, title=config.title)
         work: Any = run_single_scan if len(patient.visits) == 1 else over_time
         results = work(job, patient, model, **common, question=question)
+    if tracker is not None:
+        tracker.write(job.folder, patient_record(plain, choices, results, job))
     total = sum(job.seconds.values())
     log.info("%.0f s in all; open %s", total, job.folder / "report.html")
     return results
@@ -119,7 +123,7 @@ def model_of(config: DictConfig, domain) -> Any:
     return instantiate(dict(config.model) | ({} if lumped else {"domain": domain}), where="model")
 
 
-def without_places(node):
+def without_places(node: Any) -> Any:
     """A plain configuration without the values of `PLACES`."""
     if isinstance(node, dict):
         hidden = {key for key in PLACES if node.get(key) is not None}

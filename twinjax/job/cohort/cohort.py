@@ -22,13 +22,14 @@ from twinjax.job.output import Run
 from twinjax.job.patient import checked_parts, run_patient, without_places
 from twinjax.job.provenance import origin_of_run
 from twinjax.job.settings import check_prior
+from twinjax.job.tracking import cohort_record, tracker_of
 from twinjax.report import write_report
 from twinjax.report.cohort import cohort_report
 
 log = logging.getLogger("twinjax")
 
 # Settings of a cohort that change no result of a patient: it may go on with others.
-WITHOUT_EFFECT = ("cohort.workers", "cohort.patients")
+WITHOUT_EFFECT = ("cohort.workers", "cohort.patients", "tracking._target_")
 EFFORT = ("seconds", "processor_seconds", "programs")
 
 
@@ -53,6 +54,7 @@ def run_cohort(
         raise InputError(f"cohort.workers must be a whole number >= 1, got {workers}")
     _, model, parts = checked_parts(config)
     check_prior(model, parts["prior"])
+    tracker = tracker_of(config)
     source = instantiate(described, where="cohort")
     if not isinstance(source, AbstractCohort):
         raise InputError("cohort must be a folder, a table or virtual; choose one of conf/cohort")
@@ -70,6 +72,8 @@ def run_cohort(
     with run.stage("write the tables and the report"):
         cohort = [_found(run.folder, member.name, failed) for member in members]
         summary = _write(run, cohort, config, wall if len(todo) == len(members) else None)
+    if tracker is not None:
+        tracker.write(run.folder, cohort_record(without_places(plain), choices, summary, run))
     log.info("%d of %d patients done; open %s", summary["done"], len(members), run.folder / "report.html")
     return summary
 
