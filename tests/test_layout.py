@@ -22,7 +22,6 @@ TOP_LEVEL = {
     "constraints.txt",
     "docs",
     "experiments",
-    "hydra_plugins",
     "notebooks",
     "pyproject.toml",
     "tests",

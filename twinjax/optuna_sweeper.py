@@ -1,7 +1,7 @@
 """`hydra/sweeper=optuna`: a sweep whose next job follows from what the jobs before it found.
 
 It drives Optuna itself: hydra-optuna-sweeper 1.3.0 wants Optuna below 3, whose database does not work with SQLAlchemy
-2, and rests on parts that Optuna 6 takes away. Hydra finds sweepers only in a package of this name.
+2, and rests on parts that Optuna 6 takes away.
 """
 
 import csv
@@ -48,6 +48,9 @@ class OptunaSweeper(Sweeper):
     `optuna.log`. Raises `InputError` for settings with which no job is worth its time, the first error of a job when
     all are through, and `MissingDependencyError` without Optuna.
     """
+
+    # Hydra makes sweepers only of a package of this name.
+    __module__ = "hydra_plugins.twinjax"
 
     hydra_context: HydraContext
     config: DictConfig
