@@ -15,7 +15,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -24,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from twinjax.core.config import conf_dir
 from twinjax.core.errors import IncompleteCohort, InputError, TwinjaxError
 from twinjax.core.folder import only_job_in
-from twinjax.optuna_sweeper import OptunaSweeper
+from twinjax.optuna_sweeper import offer
 
 log = logging.getLogger("twinjax")
 
@@ -47,7 +46,7 @@ def main() -> None:
             _predict_gbm(arguments[1:])
             return
         _refuse_contradictions(arguments)
-        Plugins.instance().register(OptunaSweeper)
+        offer()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
     except MENDABLE as error:
         _stop(error)
