@@ -1,6 +1,7 @@
 """A growth law with a learned residual: does it forecast better where the law is wrong, and no worse where it is right?
 
-    python experiments/neural_closure/run.py [--patients 60] [--cohort 30] [--figure FILE.png] [--output FOLDER]
+    python experiments/neural_closure/run.py [--patients 60] [--cohorts 4] [--methods ...] [--figure FILE.png]
+        [--output FOLDER]
 
 Synthetic patients whose tumour grows untreated by Gompertz' law or the logistic one, measured by volume every 25 days
 until day 200 (noise 0.12 in the logarithm). Each is fitted by the model with one of the two laws (rate and start
@@ -8,11 +9,12 @@ unknown, capacity known, as in conf/model/lung_volume.yaml), and the volumes of 
 fit has seen. Beside the law alone:
 
 - `alone`: the law and a `NeuralGrowth` residual, learned from the early volumes of this one patient.
-- `cohort`: the same, where `fit_shared` has first learned the residual from other patients, followed to day 400.
-- `all weights`: as `alone`, with the hidden layer learned too (four units).
+- `cohort`: the same, where `fit_by_evidence` has first learned the residual, and how large it may be, from 20 other
+  patients, followed to day 400. The patients of the test are dealt to `--cohorts` of them.
+- `all weights`: as `alone`, with the hidden layer learned too (four units); not among the methods unless asked for.
 
-The truth is the closed form, the fits solve numerically (Tsit5). Prints the table of truth, law and method, and writes
-`neural_closure.csv`, one line a patient and method.
+The truth is the closed form, the fits solve numerically (Tsit5). Prints the deviations that the cohorts chose and the
+table of truth, law and method, and writes `neural_closure.csv`, one line a patient and method.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from twinjax.calibration import InverseProblem, LevenbergMarquardt, Posterior, Prior, course_problem, fit_shared
+from twinjax.calibration import InverseProblem, LevenbergMarquardt, Posterior, Prior, course_problem, fit_by_evidence
 from twinjax.model import NeuralGrowth, VolumeModel
 from twinjax.patient import ClinicalCourse
 from twinjax.twin import DigitalTwin
@@ -40,10 +42,13 @@ USED, LATER = np.arange(0.0, 201.0, 25.0), np.arange(240.0, 401.0, 40.0)
 # Median rates (1/day) with which both laws grow about alike at first: of Gompertz' conf/prior/lung_volume.yaml.
 RATES = {"gompertz": 0.0018, "logistic": 0.010}
 METHODS = ("law", "alone", "cohort", "all weights")
-# Patients of the cohort are others than those of the test.
-FIRST_OF_COHORT = 10_000
+CELLS = (("gompertz", "logistic"), ("logistic", "gompertz"), ("logistic", "logistic"), ("gompertz", "gompertz"))
+# Patients of a cohort are others than those of the test, and than those of another cohort.
+COHORT, FIRST_OF_COHORT = 20, 10_000
+DEVIATION, DEVIATIONS = "model.growth.residual.deviation", (0.0, 0.1, 0.2, 0.4, 0.8)
 NORMAL = ("normal", 0.0, 1.0)
-CALIBRATOR = LevenbergMarquardt(draws=400)
+DRAWS = 300
+CALIBRATOR = LevenbergMarquardt(draws=DRAWS)
 
 
 def truth(number: int, law: str) -> tuple[VolumeModel, float, np.random.Generator]:
@@ -79,19 +84,25 @@ def problem(number: int, law: str, model: VolumeModel, of: Prior, days: np.ndarr
     return course_problem(course, model, of, noise={QUANTITY: NOISE})
 
 
-def candidates(law: str, base: str, cohort: int) -> dict[str, tuple[VolumeModel, Prior]]:
+def candidates(law: str, base: str, methods: list[str], cohort: int) -> dict[str, tuple[VolumeModel, Prior]]:
     """The fitted models by method; that of the cohort has been learned first."""
     closure, last = VolumeModel(growth=NeuralGrowth(base)), prior(base, "last")
-    everything = np.r_[USED, LATER]
-    patients = [problem(FIRST_OF_COHORT + n, law, closure, last, everything) for n in range(cohort)]
-    shared = fit_shared(patients, "growth_residual")
-    if not shared.converged:
-        print(f"the cohort's fit did not converge ({law} by {base})")
-    known = closure.growth.residual.knowing(shared.center, shared.covariance)
-    learned = VolumeModel(growth=NeuralGrowth(base, residual=known))
     small = VolumeModel(growth=NeuralGrowth(base, width=4))
-    found = (VolumeModel(growth=base), prior(base)), (closure, last), (learned, last), (small, prior(base, "last", "hidden"))
-    return dict(zip(METHODS, found, strict=True))
+    found = {
+        "law": (VolumeModel(growth=base), prior(base)),
+        "alone": (closure, last),
+        "all weights": (small, prior(base, "last", "hidden")),
+    }
+    if "cohort" in methods:
+        first, days = FIRST_OF_COHORT + cohort * COHORT, np.r_[USED, LATER]
+        patients = [problem(first + n, law, closure, last, days) for n in range(COHORT)]
+        deviation, shared = fit_by_evidence(patients, "growth_residual", DEVIATION, DEVIATIONS)
+        said = "" if shared.converged else ", NOT CONVERGED"
+        print(f"{law} by the {base} law, cohort {cohort + 1}: deviation {deviation:g}{said}", flush=True)
+        begun = NeuralGrowth(base, deviation=deviation)
+        residual = begun.residual.knowing(shared.center, shared.covariance)
+        found["cohort"] = VolumeModel(growth=NeuralGrowth(base, residual=residual)), last
+    return {method: found[method] for method in methods}
 
 
 def fitted(number: int, law: str, model: VolumeModel, of: Prior) -> Posterior:
@@ -102,7 +113,7 @@ def scored(number: int, law: str, model: VolumeModel, posterior: Posterior) -> d
     """How near the forecast came to the volumes after the last that was used."""
     true, seen = (values[USED.size :] for values in measured(number, law))
     twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.9))
-    forecast = twin.predict(LATER[-1], LATER.tolist(), draws=400)
+    forecast = twin.predict(LATER[-1], LATER.tolist(), draws=DRAWS)
     draws, read = np.log(forecast.measured(QUANTITY)), np.log(seen)
     low, median, high = forecast.interval(QUANTITY, measured=True)
     return {
@@ -120,12 +131,15 @@ def crps(draws: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.mean(np.abs(ordered - value), axis=0) - np.sum(ranks * ordered, axis=0) / count**2
 
 
-def rows_of(law: str, base: str, patients: int, cohort: int) -> tuple[list[dict], dict]:
-    chosen, rows = candidates(law, base, cohort), []
-    for number in tqdm(range(patients), desc=f"{law} by {base}"):
-        for method, (model, of) in chosen.items():
-            result = scored(number, law, model, fitted(number, law, model, of))
-            rows.append({"truth": law, "law": base, "method": method, "patient": number} | result)
+def rows_of(law: str, base: str, methods: list[str], patients: int, cohorts: int) -> tuple[list[dict], dict]:
+    """One row a patient and method, and the models of the last cohort."""
+    rows, chosen = [], {}
+    for cohort in range(cohorts):
+        chosen = candidates(law, base, methods, cohort)
+        for number in tqdm(range(cohort, patients, cohorts), desc=f"{law} by {base}"):
+            for method, (model, of) in chosen.items():
+                result = scored(number, law, model, fitted(number, law, model, of))
+                rows.append({"truth": law, "law": base, "method": method, "patient": number} | result)
     return rows, chosen
 
 
@@ -134,6 +148,7 @@ def summary(rows: list[dict]) -> None:
     print("|" + " --- |" * 8)
     for law, base in dict.fromkeys((row["truth"], row["law"]) for row in rows):
         mine = {m: [r for r in rows if (r["truth"], r["law"], r["method"]) == (law, base, m)] for m in METHODS}
+        mine = {method: sorted(of_it, key=lambda row: row["patient"]) for method, of_it in mine.items() if of_it}
         reference = np.array([row["crps"] for row in mine["law"]])
         for method, of_it in mine.items():
             score = np.array([row["crps"] for row in of_it])
@@ -160,7 +175,9 @@ def figure(chosen: dict, law: str, base: str, number: int = 0) -> Figure:
     course.plot(days, volumes_true, color="black")
     course.plot(days, seen, "o", mfc="white", color="black")
     course.axvspan(USED[-1], LATER[-1], color="0.93", zorder=0)
-    for method, color in zip(METHODS[:3], ("#d55e00", "#0072b2", "#009e73"), strict=True):
+    for method, color in zip(METHODS, ("#d55e00", "#0072b2", "#009e73", "#cc79a7"), strict=True):
+        if method not in chosen:
+            continue
         model, of = chosen[method]
         posterior = fitted(number, law, model, of)
         assert posterior.problem is not None
@@ -170,7 +187,7 @@ def figure(chosen: dict, law: str, base: str, number: int = 0) -> Figure:
         growth.fill_between(volumes, low, high, color=color, alpha=0.15)
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.9))
         later = np.arange(0.0, LATER[-1] + 1, 20.0)
-        low, middle, high = twin.predict(LATER[-1], later.tolist(), draws=400).interval(QUANTITY)
+        low, middle, high = twin.predict(LATER[-1], later.tolist(), draws=DRAWS).interval(QUANTITY)
         course.plot(later, middle, color=color)
         course.fill_between(later, low, high, color=color, alpha=0.15)
     growth.axvspan(*np.quantile(seen[: USED.size], [0, 1]), color="0.93", zorder=0)
@@ -189,17 +206,18 @@ def per_day(model: VolumeModel, volumes: np.ndarray) -> np.ndarray:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=60)
-    parser.add_argument("--cohort", type=int, default=30)
+    parser.add_argument("--cohorts", type=int, default=4)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS[:3]))
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--output", type=Path, default=Path("outputs/neural_closure"))
     chosen = parser.parse_args(arguments)
     # The table counts what every patient would warn of.
     logging.getLogger("twinjax").setLevel(logging.ERROR)
     rows, began = [], time.process_time()
-    for law, base in [("gompertz", "logistic"), ("logistic", "gompertz"), ("logistic", "logistic"), ("gompertz", "gompertz")]:
-        found, models = rows_of(law, base, chosen.patients, chosen.cohort)
+    for law, base in CELLS:
+        found, models = rows_of(law, base, chosen.methods, chosen.patients, chosen.cohorts)
         rows += found
-        if chosen.figure and (law, base) == ("gompertz", "logistic"):
+        if chosen.figure and (law, base) == CELLS[0]:
             figure(models, law, base).savefig(chosen.figure, dpi=110)
     chosen.output.mkdir(parents=True, exist_ok=True)
     with (chosen.output / "neural_closure.csv").open("w", newline="") as stream:

@@ -228,8 +228,8 @@ def descend(
 ) -> Mode:
     """The mode that damped Gauss-Newton steps reach from `start`.
 
-    `expansion(z)` is (cost, gradient, Gauss-Newton Hessian, predictions) with the prior in them, the cost infinite where
-    the solve or its derivative fails; `names` are those of the coordinates of z.
+    `expansion(z)` is (cost, gradient, Gauss-Newton Hessian, predictions) with the prior in them, the cost infinite
+    where the solve or its derivative fails; `names` are those of the coordinates of z.
     """
     began = time.perf_counter()
     z = np.asarray(start, float)

@@ -172,7 +172,7 @@ class Prior:
         )
 
     def repeated(self, counts: Mapping[str, int]) -> "Prior":
-        """The same prior with each parameter NAME of `counts` as so many of its kind, at `x.0`, `x.1`, ... of its `x`."""
+        """The same prior with each parameter of `counts` as so many alike, at `x.0`, `x.1`, ... of its place `x`."""
         made = {}
         for p in self.parameters:
             for i in range(counts.get(p.name, 0)):

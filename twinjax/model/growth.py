@@ -25,8 +25,9 @@ class AbstractGrowth(eqx.Module):
     def flow(self, u: Array, duration, rate, capacity, log_kill=0.0, kills: Kills | None = None) -> Array:
         """u after `duration` days with the kill rate log_kill / duration and, in between, `kills`.
 
-        Exact, or of second order in the duration at least where a network is part of the law. With a rate per voxel all kills come at their mean instant (`Kills.together`), to second order in the duration:
-        each at its own would take a pass over the voxels for every dose that there is.
+        Exact, or of second order in the duration at least where a network is part of the law. With a rate per voxel all
+        kills come at their mean instant (`Kills.together`), to second order too: each at its own would take a pass over
+        the voxels for every dose that there is.
         """
 
     @abc.abstractmethod

@@ -16,10 +16,10 @@ CLOCK_STEPS = 32
 class NeuralGrowth(AbstractGrowth):
     """u g(u) = u g_base(u) exp(r(u / K)): a law in a clock that the network sets fast or slow.
 
-    r is 0 before training: the law is the base then. As it only scales, u = 0 and u = K stay at rest and u in [0, K],
-    whatever r is. Its input is the logarithm of the size, x = 2 ln(1 + s / e) / ln(1 + 1 / e) - 1 with s = u / K, from -1
-    at no cells to 1 at K; below the share e of K the law is the base but for a factor. Our own form of a universal
-    differential equation (Rackauckas et al. 2020, arXiv 2001.04385).
+    r is 0 before training: the law is the base then. As it only scales the rate, u = 0 and u = K stay at rest and u in
+    [0, K], whatever r is. With s = u / K its input is x = 2 ln(1 + s / e) / ln(1 + 1 / e) - 1, from -1 at no cells to 1
+    at K; far below the share e of K the law is the base but for a factor. Our own form of a universal differential
+    equation (Rackauckas et al. 2020, arXiv 2001.04385).
 
     **Fields:** `base`; `residual`, r, whose weights `model.growth.residual.last` (and `.hidden`) are unknowns with a
     standard normal prior: r(s) ~ N(0, deviation²) at every s; `smallest_share` e.
@@ -41,8 +41,8 @@ class NeuralGrowth(AbstractGrowth):
     ):
         """`deviation` of the logarithm of the growth rate, a priori: 0.5 lets it be 0.6 to 1.6 times the base's.
 
-        `residual`: a network of one input, such as a cohort has learned, in place of a new one of `deviation`, `width` and
-        `seed`.
+        `residual`: a network of one input, such as a cohort has learned, in place of a new one of `deviation`, `width`
+        and `seed`.
         """
         if not 0 < smallest_share < 1:
             raise InputError(f"smallest_share must lie between 0 and 1, got {smallest_share}")
@@ -83,5 +83,7 @@ class NeuralGrowth(AbstractGrowth):
             return clock + step / 6 * (first + 2 * second + 2 * third + fourth)
 
         # A scan by the known number of steps, so that reverse mode passes too.
-        clock = jax.lax.fori_loop(0, CLOCK_STEPS, advanced, jnp.zeros(jnp.broadcast_shapes(jnp.shape(u), jnp.shape(step))))
+        clock = jax.lax.fori_loop(
+            0, CLOCK_STEPS, advanced, jnp.zeros(jnp.broadcast_shapes(jnp.shape(u), jnp.shape(step)))
+        )
         return self.base.untreated(u, clock, rate, capacity)

@@ -12,13 +12,13 @@ from twinjax.core.errors import InputError
 from twinjax.core.products import product
 from twinjax.network.adapter import Network
 
-# Slope of the tanh units along a line through the box of inputs, whose edge is 2, and by how much a weight of the hidden
-# layer may move, in its own unit; our own choice.
+# Slope of the tanh units in the box of inputs, whose edge is 2, and by how much a weight of the hidden layer may move;
+# our own choice.
 STEEPNESS, HIDDEN_SPREAD = 2.0, 1.0
 
 
 class UnitFeatures(nnx.Module):
-    """`width` tanh units, each with its middle in the box [-1, 1]^inputs, and a 1: a vector of length 1 for every input.
+    """`width` tanh units, with their middles in the box [-1, 1]^inputs, and a 1: a vector of length 1 for every input.
 
     Takes (..., inputs) and gives (..., width + 1).
     """
@@ -38,15 +38,15 @@ class UnitFeatures(nnx.Module):
 class GaussianNetwork(eqx.Module):
     """f(x) = s w · phi(x; h), |phi| = 1: with standard normal w, f(x) ~ N(0, s²) at every x, whatever h is.
 
-    A Bayesian prior on weights that means something of the function (the features divided by their length, as
-    `CosineField` divides by its deviation). How two values of f belong together is in phi · phi', which the units decide.
-    With w alone learned the function is linear in its weights, and the prior that of a Gaussian process.
+    A prior on weights that means something of the function: the features are divided by their length, as `CosineField`
+    divides by its deviation. f(x) and f(x') are correlated by phi · phi'. With w alone learned f is linear in what is
+    learned, and its prior a Gaussian process of `width` + 1 functions.
 
     What a cohort has learned of w (`knowing`) takes the place of the standard normal: w = center + root z.
 
-    **Fields:** `features`, a Flax NNX `UnitFeatures` as it was begun; `hidden`, how far its weights have moved, in units
-    of `HIDDEN_SPREAD`; `last`, z; `center` and `root`, 0 and 1 until something is known; `deviation` s. `hidden` and
-    `last` are one number a weight, standard normal a priori and 0 before training, when f is that of `center`, 0.
+    **Fields:** `features`, a Flax NNX `UnitFeatures` as it was begun; `hidden`, how far its weights have moved, in
+    units of `HIDDEN_SPREAD`; `last`, z; `center` and `root`, 0 and 1 until something is known; `deviation` s. `hidden`
+    and `last` are one number a weight, standard normal a priori, and 0 before training: f is 0 then, or what is known.
     """
 
     features: Network
@@ -68,7 +68,9 @@ class GaussianNetwork(eqx.Module):
         self.center, self.root = jnp.zeros(width + 1, float), jnp.eye(width + 1, dtype=float)
         self.deviation = jnp.asarray(deviation, float)
 
-    def knowing(self, center: Float[ArrayLike, " last"], covariance: Float[ArrayLike, "last last"]) -> "GaussianNetwork":
+    def knowing(
+        self, center: Float[ArrayLike, " last"], covariance: Float[ArrayLike, "last last"]
+    ) -> "GaussianNetwork":
         """The same network where z, of this one, is known to be normal with that mean and covariance."""
         here = self.center + product(self.root, jnp.asarray(center))
         root = product(self.root, jnp.linalg.cholesky(jnp.asarray(covariance)))
