@@ -11,6 +11,8 @@ from twinjax.network import GaussianNetwork
 
 # Steps of the clock of `untreated`.
 CLOCK_STEPS = 32
+# Of |r|: growth 150 times as fast as the base's, beyond which the base's flow overflows in long steps.
+LARGEST_LOG_RATIO = 5.0
 
 
 class NeuralGrowth(AbstractGrowth):
@@ -18,8 +20,8 @@ class NeuralGrowth(AbstractGrowth):
 
     r is 0 before training: the law is the base then. As it only scales the rate, u = 0 and u = K stay at rest and u in
     [0, K], whatever r is. With s = u / K its input is x = 2 ln(1 + s / e) / ln(1 + 1 / e) - 1, from -1 at no cells to 1
-    at K; far below the share e of K the law is the base but for a factor. Our own form of a universal differential
-    equation (Rackauckas et al. 2020, arXiv 2001.04385).
+    at K; far below the share e of K the law is the base but for a factor. |r| is cut at 5. Our own form of a universal
+    differential equation (Rackauckas et al. 2020, arXiv 2001.04385).
 
     **Fields:** `base`; `residual`, r, whose weights `model.growth.residual.last` (and `.hidden`) are unknowns with a
     standard normal prior: r(s) ~ N(0, deviation²) at every s; `smallest_share` e.
@@ -54,7 +56,7 @@ class NeuralGrowth(AbstractGrowth):
         """r at u = `share` of the capacity."""
         e = self.smallest_share
         x = 2 * jnp.log1p(jnp.maximum(share, 0.0) / e) / np.log1p(1 / e) - 1
-        return self.residual(x[..., None])
+        return jnp.clip(self.residual(x[..., None]), -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
 
     def growth(self, u, rate, capacity):
         return self.base.growth(u, rate, capacity) * jnp.exp(self.log_ratio(u / capacity))
