@@ -38,7 +38,7 @@ jax.config.update("jax_enable_x64", True)
 SHAPE, EDGE, REFINEMENT = (12, 10), 4.0, 2
 PSA_DAYS, SCAN_DAYS, FORECAST_DAY = np.arange(60.0, 481.0, 60.0), (240.0, 480.0), 900.0
 PSA_NOISE, DENSITY_NOISE, RATE = 0.05, 0.05, 0.008
-DEVIATIONS, DRAWS = (0.0, 0.5, 1.0, 2.0), 100
+DEVIATIONS, WIDTH, DRAWS = (0.0, 0.5, 1.0, 2.0, 4.0), 24, 400
 GLAND = Domain(np.ones(SHAPE), (EDGE, EDGE))
 TRUTHS = ("one side", "even")
 
@@ -74,7 +74,7 @@ def problem_of(known, deviation: float | None) -> InverseProblem:
     rate = {"distribution": ("lognormal", RATE, 0.8), "where": "model.proliferation_rate", "unit": "1/day"}
     parameters, fraction = {"proliferation_rate": rate}, ConstantFraction(0.5)
     if deviation is not None:
-        network = GaussianNetwork(5, deviation=deviation, width=12)
+        network = GaussianNetwork(5, deviation=deviation, width=WIDTH)
         fraction = NeuralFraction(axes=2, time_scale=FORECAST_DAY, network=network)
         where = "model.proliferating_fraction.network.last"
         parameters["fraction_residual"] = {"distribution": NORMAL, "where": where}
