@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from twinjax.calibration import InverseProblem, LevenbergMarquardt, Posterior, Prior, course_problem, fit_by_evidence
-from twinjax.model import NeuralGrowth, VolumeModel
+from twinjax.model import AbstractTumorModel, NeuralGrowth, VolumeModel
 from twinjax.patient import ClinicalCourse
 from twinjax.twin import DigitalTwin
 
@@ -197,8 +197,9 @@ def figure(chosen: dict, law: str, base: str, number: int = 0) -> Figure:
     return shown
 
 
-def per_day(model: VolumeModel, volumes: np.ndarray) -> np.ndarray:
+def per_day(model: AbstractTumorModel, volumes: np.ndarray) -> np.ndarray:
     """Growth per volume, 1/day."""
+    assert isinstance(model, VolumeModel)
     found = model.growth.growth(jnp.asarray(volumes), model.proliferation_rate, model.carrying_capacity_mm3)
     return np.asarray(found) / volumes
 

@@ -1,5 +1,7 @@
 """Weights among the unknowns, of one patient and of a cohort: exact where it can be, and a wrong law mended."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,8 @@ def test_the_joint_mode_of_straight_lines_is_exact():
     np.testing.assert_allclose(found.center, z[:1], rtol=1e-7)
     np.testing.assert_allclose(found.own[:, 0], z[1:], rtol=1e-7)
     np.testing.assert_allclose(found.covariance, np.linalg.inv(precision)[:1, :1], rtol=1e-9)
-    evidence = multivariate_normal(middle, NOISE**2 * np.eye(values.size) + design @ design.T).logpdf(values)
+    covariance: Any = NOISE**2 * np.eye(values.size) + design @ design.T
+    evidence = multivariate_normal(middle, covariance).logpdf(values)
     assert found.log_evidence == pytest.approx(evidence, abs=1e-6)
 
 

@@ -35,8 +35,9 @@ def test_before_training_it_is_the_base(base):
     law, plain = NeuralGrowth(base), growth_law(base)
     # With a rate per voxel the base, too, takes all kills of a step at their mean instant.
     rates = jnp.full(DENSITIES.shape, RATE)
-    for arguments in ((10.0, rates, CAPACITY), (10.0, rates, CAPACITY, 0.3), (10.0, rates, CAPACITY, 0.3, KILLS)):
-        np.testing.assert_array_equal(law.flow(DENSITIES, *arguments), plain.flow(DENSITIES, *arguments))
+    for log_kill, kills in ((0.0, None), (0.3, None), (0.3, KILLS)):
+        got, wanted = (of.flow(DENSITIES, 10.0, rates, CAPACITY, log_kill, kills) for of in (law, plain))
+        np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(law.growth(DENSITIES, RATE, CAPACITY), plain.growth(DENSITIES, RATE, CAPACITY))
     np.testing.assert_allclose(
         law.untreated(DENSITIES, 90.0, RATE, CAPACITY), plain.flow(DENSITIES, 90.0, RATE, CAPACITY), rtol=1e-13

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from twinjax.core.errors import InputError
 from twinjax.model.growth import AbstractGrowth, growth_law
@@ -35,7 +35,7 @@ class NeuralGrowth(AbstractGrowth):
         self,
         base: str | AbstractGrowth = "logistic",
         *,
-        deviation: ArrayLike = 0.5,
+        deviation: float = 0.5,
         width: int = 8,
         smallest_share: float = 1e-4,
         seed: int = 0,

@@ -56,7 +56,7 @@ class GaussianNetwork(eqx.Module):
     root: Float[Array, "last last"]
     deviation: Float[Array, ""]
 
-    def __init__(self, inputs: int, *, deviation: ArrayLike, width: int = 8, seed: int = 0):
+    def __init__(self, inputs: int, *, deviation: float, width: int = 8, seed: int = 0):
         if not (np.isfinite(deviation) and deviation >= 0):
             raise InputError(f"deviation must be a number >= 0, got {deviation}")
         if width < 1:
