@@ -32,6 +32,7 @@ OTHER_GROUPS = {"cohort", "experiment", "hydra", "prior"}
 # Config groups for a part of a package of another name.
 GROUP_HOMES = {
     "calibrator": "calibration",
+    "closure": "model",
     "dicom": "imaging/dicom",
     "recommendation": "twin",
     "segmentation": "imaging/segmentation",

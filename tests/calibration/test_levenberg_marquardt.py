@@ -144,7 +144,7 @@ def test_a_fit_goes_on_from_a_mode_that_is_near():
 
 def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
     """From starts of up to three prior deviations, where an undamped first step would leave the prior's range."""
-    problem, expansion, tried = line.problem(), levenberg_marquardt._expansion, []
+    problem, expansion, tried = line.problem(), levenberg_marquardt.expansion_of, []
 
     def recorded(problem, z):
         tried.append(np.asarray(z))
@@ -152,7 +152,7 @@ def test_the_mode_is_found_from_afar_and_no_step_goes_too_far(monkeypatch):
 
     method = LevenbergMarquardt(estimate_noise=False)
     _, expected = method.fit_mode(problem, key=KEY)
-    monkeypatch.setattr(levenberg_marquardt, "_expansion", recorded)
+    monkeypatch.setattr(levenberg_marquardt, "expansion_of", recorded)
     for start in ([3.0, -2.0], [-2.0, 3.0], [-3.0, -3.0]):
         tried.clear()
         mode = levenberg_marquardt._descend(problem, start, 1e-2, 40, levenberg_marquardt.FIRST_DAMPING)

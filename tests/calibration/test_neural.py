@@ -53,7 +53,7 @@ def forecast_errors(fraction, patient, training: FractionTraining):
 
 @pytest.mark.slow
 def test_a_trained_pattern_forecasts_better_than_the_best_constant(patient):
-    network = NeuralFraction(patient[0].domain, time_scale=FORECAST_DAY, width=12, depth=2)
+    network = NeuralFraction(axes=2, time_scale=FORECAST_DAY, width=12, depth=2)
     training = FractionTraining(adam_steps=120, learning_rate=0.02, lbfgs_steps=15, max_step=30.0)
     trained, errors = forecast_errors(network, patient, training)
     constant, plain = forecast_errors(ConstantFraction(0.5), patient, training)
@@ -72,7 +72,7 @@ def row():
     """A row of voxels with a tumour whose fraction is 0.9: the model but for that, the density and the data."""
     domain = Domain(np.ones(8), (4.0,))
     density = DENSITY * PointSeed([14.0], radius=8.0, amplitude=1.0)(domain)
-    network = NeuralFraction(domain, time_scale=200.0, width=3, depth=1)
+    network = NeuralFraction(axes=1, time_scale=200.0, width=3, depth=1)
     model = Prostate(domain, proliferation_rate=0.008, proliferating_fraction=network)
     grown = 1 / (1 + (1 / jnp.maximum(density, 1e-9) - 1) * np.exp(-0.9 * 0.008 * 200))
     return model, density, PSASeries([0.0], [2.8]), DensityFollowUp(200.0, grown)

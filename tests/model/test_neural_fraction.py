@@ -14,7 +14,7 @@ from twinjax.model.neural_fraction import NeuralFraction, trained_part
 def test_fraction_is_one_half_and_sees_all_of_its_inputs():
     mask = np.ones((5, 4))
     domain = Domain(mask, (2.0, 3.0), maps={"perfusion": np.random.default_rng(1).random((5, 4))})
-    fraction = NeuralFraction(domain, time_scale=100.0, width=8, depth=2)
+    fraction = NeuralFraction(axes=2, time_scale=100.0, width=8, depth=2)
     density = jnp.asarray(np.random.default_rng(2).random((5, 4)))
     np.testing.assert_allclose(fraction(domain, density, jnp.asarray(7.0)), 0.5)
     kernel = jnp.asarray(np.random.default_rng(3).normal(size=(8, 1)))
@@ -33,4 +33,4 @@ def test_fraction_is_one_half_and_sees_all_of_its_inputs():
 
 def test_time_scale_must_be_positive():
     with pytest.raises(InputError, match="time_scale"):
-        NeuralFraction(Domain(np.ones(3), (1.0,)), time_scale=0.0)
+        NeuralFraction(time_scale=0.0)

@@ -41,6 +41,9 @@ from twinjax.calibration.residual import IndependentResidual as IndependentResid
 from twinjax.calibration.residual import WalkingResidual as WalkingResidual
 from twinjax.calibration.residual_surrogate import ResidualSurrogate as ResidualSurrogate
 from twinjax.calibration.sequential import assimilate as assimilate
+from twinjax.calibration.shared import SharedMode as SharedMode
+from twinjax.calibration.shared import fit_by_evidence as fit_by_evidence
+from twinjax.calibration.shared import fit_shared as fit_shared
 from twinjax.calibration.single_scan import single_scan_problem as single_scan_problem
 from twinjax.calibration.surrogate import SurrogateSampler as SurrogateSampler
 from twinjax.calibration.tempered import TemperedMonteCarlo as TemperedMonteCarlo

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from twinjax.core.products import product
 
 log = logging.getLogger("twinjax")
 
+# Cost, gradient, Gauss-Newton Hessian and predictions.
+Expansion = tuple[float, np.ndarray, np.ndarray, list[np.ndarray]]
 
 # Damping to begin with, as a share of the largest curvature, from afar and from near the mode; the least share of it
 # that a step leaves.
@@ -188,7 +191,7 @@ class LevenbergMarquardt(AbstractCalibrator):
             observation, kept, seconds = found
             mode = Mode(**kept)
             # Neither names nor predictions are kept.
-            mode = replace(mode, unseen=_unseen(problem, np.linalg.inv(mode.covariance)))
+            mode = replace(mode, unseen=_unseen(coordinate_names(problem), np.linalg.inv(mode.covariance)))
             return eqx.tree_at(lambda p: p.tumor.observation, problem, observation), mode, seconds
         problem, mode = self.fit_mode(problem, key=key)
         seconds = time.perf_counter() - began
@@ -209,9 +212,28 @@ def _distinct(modes: list[Mode]) -> list[Mode]:
 
 
 def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, first_damping: float) -> Mode:
+    return descend(
+        lambda z: expansion_of(problem, z), start, tolerance, max_steps, first_damping, names=coordinate_names(problem)
+    )
+
+
+def descend(
+    expansion: Callable[[np.ndarray], Expansion],
+    start,
+    tolerance: float,
+    max_steps: int,
+    first_damping: float = FIRST_DAMPING,
+    *,
+    names: Sequence[str],
+) -> Mode:
+    """The mode that damped Gauss-Newton steps reach from `start`.
+
+    `expansion(z)` is (cost, gradient, Gauss-Newton Hessian, predictions) with the prior in them, the cost infinite
+    where the solve or its derivative fails; `names` are those of the coordinates of z.
+    """
     began = time.perf_counter()
     z = np.asarray(start, float)
-    cost, gradient, hessian, expected = _expansion(problem, z)
+    cost, gradient, hessian, expected = expansion(z)
     damping, factor, steps = first_damping * float(hessian.diagonal().max()), 2.0, 0
     # In whitened coordinates the Newton decrement measures the distance to the mode in posterior deviations.
     while (distance := _decrement(gradient, hessian)) > tolerance and steps < max_steps:
@@ -220,7 +242,7 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         if not np.abs(step).max() > RESOLUTION * max(1.0, np.abs(z).max()):
             break
         # The whole expansion, not the cost alone: few steps are refused, and one program less is compiled.
-        trial = _expansion(problem, z + step)
+        trial = expansion(z + step)
         # Differences of costs below their rounding count as the gain that was predicted.
         rounding = ROUNDING * cost
         gain = (cost - trial[0] + rounding) / (0.5 * step @ (damping * step - gradient) + rounding)
@@ -238,15 +260,18 @@ def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, f
         time.perf_counter() - began,
         "" if converged else " (NOT at a stationary point)",
     )
-    covariance, unseen = np.linalg.inv(hessian), _unseen(problem, hessian)
+    covariance, unseen = np.linalg.inv(hessian), _unseen(names, hessian)
     return Mode(z, covariance, cost, gradient, steps, converged, steps + 1, unseen=unseen, expected=expected)
 
 
-def _unseen(problem: InverseProblem, hessian) -> tuple[str, ...]:
-    """The coordinates of z whose curvature is that of the prior, by the names of their parameters."""
+def coordinate_names(problem: InverseProblem) -> tuple[str, ...]:
+    """A name for every coordinate of z: that of its parameter."""
     names = problem.prior.names
-    if len(names) != problem.dimension:
-        names = tuple(f"coordinate {i} of z" for i in range(problem.dimension))
+    return names if len(names) == problem.dimension else tuple(f"coordinate {i} of z" for i in range(problem.dimension))
+
+
+def _unseen(names: Sequence[str], hessian) -> tuple[str, ...]:
+    """The coordinates of z whose curvature is that of the prior."""
     return tuple(name for name, curvature in zip(names, hessian.diagonal(), strict=True) if curvature - 1 < UNSEEN)
 
 
@@ -263,7 +288,7 @@ def _decrement(gradient, hessian) -> float:
     return float(np.sqrt(gradient @ np.linalg.solve(hessian, gradient)))
 
 
-def _expansion(problem: InverseProblem, z) -> tuple[float, np.ndarray, np.ndarray, list[np.ndarray]]:
+def expansion_of(problem: InverseProblem, z) -> Expansion:
     """(cost, gradient, Gauss-Newton Hessian, predictions); the cost is half the sum of squares, infinite where the
     solve or its derivative fails.
 

@@ -171,6 +171,16 @@ class Prior:
             {p.name: p.entry | {"distribution": distributions.get(p.name, p.distribution)} for p in self.parameters}
         )
 
+    def repeated(self, counts: Mapping[str, int]) -> "Prior":
+        """The same prior with each parameter of `counts` as so many alike, at `x.0`, `x.1`, ... of its place `x`."""
+        made = {}
+        for p in self.parameters:
+            for i in range(counts.get(p.name, 0)):
+                made[f"{p.name}_{i + 1}"] = p.entry | {"where": [f"{path}.{i}" for path in p.where]}
+            if p.name not in counts:
+                made[p.name] = p.entry
+        return Prior(made)
+
     def on(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> "Prior":
         """The same prior with every field on this box (mm); fields that have a place keep it."""
         placed = {p.name: {"field": p.field.on(lower, upper)} for p in self.parameters if isinstance(p.field, Matern)}

@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float
 from twinjax.calibration.datum import Datum
 from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
-from twinjax.calibration.tumor import Box, Tumor, edge_density, placed_prior
+from twinjax.calibration.tumor import Box, Tumor, each_by_itself, edge_density, placed_prior
 from twinjax.core.errors import InputError
 from twinjax.core.products import product
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
@@ -68,8 +68,9 @@ class InverseProblem(eqx.Module):
         self.whole = Tumor(model, placed, initial, dict(observations))
         self.tumor = self.whole if box is None else self.whole.cropped(box)
         boxed = tuple(sorted((datum.in_box(box, model) for datum in data), key=lambda datum: datum.day))
-        prior = placed_prior(prior, self.tumor)
-        self.forecast_prior = prior if forecast_prior is None else forecast_prior.with_fields(prior.places)
+        prior = placed_prior(each_by_itself(prior, self.tumor), self.tumor)
+        later = prior if forecast_prior is None else each_by_itself(forecast_prior, self.tumor)
+        self.forecast_prior = later.with_fields(prior.places)
         self.solver, self.prior, self.max_step, self.box = solver, prior, float(max_step), box
         days, visits = np.unique([datum.day for datum in boxed], return_inverse=True)
         self.start, self.times, self.visits = jnp.asarray(start, float), jnp.asarray(days), tuple(visits.tolist())

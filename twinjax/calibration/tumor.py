@@ -43,7 +43,8 @@ class Tumor(eqx.Module):
         return tuple((start + h / 2, h, n) for start, h, n in zip(corner, domain.spacing, domain.shape, strict=True))
 
     def leaves_at(self, path: str) -> list:
-        """The leaves behind a dotted path; `regimen.NAME.x` is that of every treatment of that name.
+        """The leaves behind a dotted path; `regimen.NAME.x` is that of every treatment of that name, `x.0` the first
+        of a tuple.
 
         An empty list where there is no such treatment or observation; `InputError` where the path leads nowhere.
         """
@@ -58,9 +59,9 @@ class Tumor(eqx.Module):
         else:
             rest = [head, *rest]
         for key in rest:
-            if not all(hasattr(node, key) for node in nodes):
+            if not all(_has(node, key) for node in nodes):
                 raise InputError(f"parameter path '{path}' leads nowhere: there is no '{key}'")
-            nodes = [getattr(node, key) for node in nodes]
+            nodes = [node[int(key)] if isinstance(node, tuple) else getattr(node, key) for node in nodes]
         return nodes
 
     def with_parameters(self, prior: Prior, z: Array) -> "Tumor":
@@ -82,6 +83,22 @@ class Tumor(eqx.Module):
         corner = tuple(first - h / 2 + a * h for (first, h, _), a in zip(self.axes() or (), lower, strict=True))
         model = eqx.tree_at(lambda model: model.domain, small.model, domain.cropped(lower, upper))
         return Tumor(model, small.regimen, small.initial, small.observation, corner)
+
+
+def each_by_itself(prior: Prior, tumor: Tumor) -> Prior:
+    """The prior with a parameter NAME of a tuple of numbers (a network's weights) as one of each: NAME_1, NAME_2, ...
+
+    Raises `InputError` where the places of one parameter hold different counts of numbers.
+    """
+    counts = {}
+    for parameter in prior.parameters:
+        leaves = [leaf for path in parameter.where for leaf in tumor.leaves_at(path)]
+        found = {len(leaf) if isinstance(leaf, tuple) else None for leaf in leaves}
+        if len(found) > 1:
+            raise InputError(f"prior of {parameter.name}: its places hold different counts of numbers")
+        if (count := next(iter(found), None)) is not None:
+            counts[parameter.name] = count
+    return prior.repeated(counts) if counts else prior
 
 
 def placed_prior(prior: Prior, tumor: Tumor) -> Prior:
@@ -115,6 +132,10 @@ def edge_density(density: Array, box: Box, shape: tuple[int, ...]) -> Array:
         if upper < size:
             largest = jnp.maximum(largest, jnp.max(jnp.take(density, -1, axis=axis)))
     return largest
+
+
+def _has(node, key: str) -> bool:
+    return key.isdigit() and int(key) < len(node) if isinstance(node, tuple) else hasattr(node, key)
 
 
 def _set(tumor: Tumor, path: str, value) -> Tumor:

@@ -24,6 +24,7 @@ from twinjax.model.model import AbstractReactionDiffusionModel as AbstractReacti
 from twinjax.model.model import AbstractSpatialModel as AbstractSpatialModel
 from twinjax.model.model import AbstractTumorModel as AbstractTumorModel
 from twinjax.model.model import Forcing as Forcing
+from twinjax.model.neural_growth import NeuralGrowth as NeuralGrowth
 from twinjax.model.pancreas import PancreaticTumor as PancreaticTumor
 from twinjax.model.pancreas_spatial import PancreaticTissue as PancreaticTissue
 from twinjax.model.pancreatic_cells import PancreaticCells as PancreaticCells

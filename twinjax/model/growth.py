@@ -23,11 +23,16 @@ class AbstractGrowth(eqx.Module):
 
     @abc.abstractmethod
     def flow(self, u: Array, duration, rate, capacity, log_kill=0.0, kills: Kills | None = None) -> Array:
-        """Exact u after `duration` days with the kill rate log_kill / duration and, in between, `kills`.
+        """u after `duration` days with the kill rate log_kill / duration and, in between, `kills`.
 
-        With a rate per voxel all kills come at their mean instant (`Kills.together`), to second order in the duration:
-        each at its own would take a pass over the voxels for every dose that there is.
+        Exact, or of second order in the duration at least where a network is part of the law. With a rate per voxel all
+        kills come at their mean instant (`Kills.together`), to second order too: each at its own would take a pass over
+        the voxels for every dose that there is.
         """
+
+    @abc.abstractmethod
+    def untreated(self, u: Array, elapsed, rate, capacity) -> Array:
+        """u after any time without a kill, exact (to 1e-9 where a network is part of the law)."""
 
     def _with_kills_together(self, u, duration, rate, capacity, log_kill, kills: Kills) -> Array:
         drugs, fractions, instant = kills.together(duration)
@@ -59,6 +64,9 @@ class LogisticGrowth(AbstractGrowth):
         grown = u * jnp.exp(exponent - jnp.sum(kills.log_kill))
         return grown / (1 + rate * duration / capacity * shares * u)
 
+    def untreated(self, u, elapsed, rate, capacity):
+        return self.flow(u, elapsed, rate, capacity)
+
 
 class GompertzGrowth(AbstractGrowth):
     """u g(u) = rate u ln(capacity / u)."""
@@ -80,6 +88,9 @@ class GompertzGrowth(AbstractGrowth):
             jumps = jnp.sum(kills.log_kill * jnp.exp(-rate * (duration - kills.elapsed)))
         later = capacity * jnp.exp(v * decay - log_kill * relative_expm1(-rate * duration) - jumps)
         return jnp.where(small, u * jnp.exp(-log_kill - jnp.sum(kills.log_kill)), later)
+
+    def untreated(self, u, elapsed, rate, capacity):
+        return self.flow(u, elapsed, rate, capacity)
 
 
 def relative_expm1(x):

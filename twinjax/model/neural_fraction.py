@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
-from twinjax.domain import Domain
 from twinjax.model.proliferating_fraction import AbstractProliferatingFraction
-from twinjax.network import Network, perceptron
+from twinjax.network import GaussianNetwork, Network, perceptron
 
 # Axes of space, then day, density and perfusion.
 OTHER_INPUTS = 3
@@ -24,29 +23,41 @@ class NeuralFraction(AbstractProliferatingFraction):
     Camacho-Gomez et al. 2025 (npj Digit Med, s41746-025-01890-x) put a network for phi into the growth term; its inputs
     and shape here (4 layers of 64 tanh units) are our own choice.
 
-    **Fields:** `network`; `center`, `half_width` (mm, one per axis), `time_scale` (days), which are not trained.
+    **Fields:** `network`, a perceptron that `FractionTraining` trains unless another is given: the weights `last` of a
+    `GaussianNetwork` are unknowns of a calibration, with ln(phi / (1 - phi)) ~ N(0, deviation²) a priori; `time_scale`
+    (days), which is not trained.
     """
 
-    network: Network
-    center: Float[Array, " axes"]
-    half_width: Float[Array, " axes"]
+    network: Network | GaussianNetwork
     time_scale: Float[Array, ""]
 
-    def __init__(self, domain: Domain, *, time_scale: float, seed: int = 0, width: int = 64, depth: int = 4):
-        """For a gland of this `domain`; `time_scale` is the length of the course in days."""
+    def __init__(
+        self,
+        *,
+        time_scale: float,
+        axes: int = 3,
+        network: Network | GaussianNetwork | None = None,
+        seed: int = 0,
+        width: int = 64,
+        depth: int = 4,
+    ):
+        """For a gland of so many `axes`; `time_scale` is the length of the course in days.
+
+        `network`: one of `axes` + 3 inputs, in place of a new perceptron of `width` and `depth`.
+        """
         if not (np.isfinite(time_scale) and time_scale > 0):
             raise InputError(f"time_scale must be a positive number of days, got {time_scale}")
-        position = np.asarray(domain.coordinates())[:, np.asarray(domain.mask)]
-        lower, upper = position.min(axis=1), position.max(axis=1)
-        self.center = jnp.asarray((lower + upper) / 2, float)
-        self.half_width = jnp.asarray(np.maximum((upper - lower) / 2, min(domain.spacing)), float)
         self.time_scale = jnp.asarray(time_scale, float)
-        inputs = position.shape[0] + OTHER_INPUTS
-        self.network = perceptron(inputs, width=width, depth=depth, seed=seed)
+        begun = perceptron(axes + OTHER_INPUTS, width=width, depth=depth, seed=seed) if network is None else network
+        self.network = begun
 
     def __call__(self, domain, density, day):
-        position = domain.coordinates().reshape(self.center.size, -1).T
-        position = (position - self.center) / self.half_width
+        position = domain.coordinates().reshape(len(domain.shape), -1).T
+        inside = domain.mask.reshape(-1, 1)
+        lower = jnp.min(jnp.where(inside, position, jnp.inf), axis=0)
+        upper = jnp.max(jnp.where(inside, position, -jnp.inf), axis=0)
+        half_width = jnp.maximum((upper - lower) / 2, min(domain.spacing))
+        position = (position - (lower + upper) / 2) / half_width
         perfusion = domain.maps.get("perfusion", jnp.ones(domain.shape))
         others = [jnp.full(density.size, day / self.time_scale), density.ravel(), perfusion.ravel()]
         inputs = jnp.concatenate([position, jnp.stack(others, axis=1)], axis=1)
@@ -58,4 +69,9 @@ def trained_part(fraction: AbstractProliferatingFraction) -> AbstractProliferati
     still = jax.tree.map(lambda _: False, fraction)
     if not isinstance(fraction, NeuralFraction):
         return jax.tree.map(eqx.is_inexact_array, fraction)
-    return eqx.tree_at(lambda f: f.network, still, jax.tree.map(eqx.is_inexact_array, fraction.network))
+
+    def moving(fraction):
+        network = fraction.network
+        return [network.hidden, network.last] if isinstance(network, GaussianNetwork) else [network]
+
+    return eqx.tree_at(moving, still, jax.tree.map(eqx.is_inexact_array, moving(fraction)))

@@ -51,7 +51,7 @@ class VolumeModel(AbstractClosedFormModel):
         return self.growth.growth(state, self.proliferation_rate, self.carrying_capacity_mm3) - kill_rate * state
 
     def untreated(self, state, elapsed):
-        return self.growth.flow(state, elapsed, self.proliferation_rate, self.carrying_capacity_mm3)
+        return self.growth.untreated(state, elapsed, self.proliferation_rate, self.carrying_capacity_mm3)
 
     def apply_survival(self, state, fraction):
         return state * fraction

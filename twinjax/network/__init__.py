@@ -1,6 +1,7 @@
 """Networks: Flax NNX modules, and the one adapter that makes their weights leaves of Equinox modules."""
 
 from twinjax.network.adapter import Network as Network
+from twinjax.network.gaussian import GaussianNetwork as GaussianNetwork
 from twinjax.network.mlp import Perceptron as Perceptron
 from twinjax.network.mlp import perceptron as perceptron
 from twinjax.network.pirate import PirateNet as PirateNet
