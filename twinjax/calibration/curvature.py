@@ -2,7 +2,7 @@
 
 import abc
 from functools import partial
-from typing import Self
+from typing import TypeVar
 
 import diffrax
 import equinox as eqx
@@ -28,8 +28,11 @@ class AbstractExpansion(abc.ABC):
         """The Gauss-Newton Hessian times a direction."""
 
     @abc.abstractmethod
-    def moved(self, change: Float[np.ndarray, " n"]) -> Self:
+    def moved(self: "Expanded", change: Float[np.ndarray, " n"]) -> "Expanded":
         """The expansion around another point, to first order in `change` that far away."""
+
+
+Expanded = TypeVar("Expanded", bound=AbstractExpansion)
 
 
 class Expansion(AbstractExpansion):

@@ -48,7 +48,7 @@ class Found(NamedTuple):
         return _root_mean_square(self.system, self.mode.expansion.z, self.mode.expansion.field)
 
     def covariance(self, most_products: int) -> Float[np.ndarray, "parameters parameters"]:
-        """Of z, whatever the field is: a block of the inverse of the Hessian in all unknowns, by conjugate gradients."""
+        """Of z, whatever the field is: a block of the inverse of the Hessian in all unknowns."""
         here, count = self.mode.expansion, self.mode.expansion.z.size
         units = np.eye(count, here.gradient.size)
         columns = [steihaug(here.product, -unit, np.inf, UNSOLVED, most_products).change[:count] for unit in units]
@@ -66,9 +66,9 @@ class DiscreteLoss(AbstractCalibrator):
 
     sigma is the discretisation's own residual: the root mean square of what the grid solver's density at the prior
     median leaves of the discrete equation. Physics weighs as much as the discretisation deserves, and the parameters
-    are those of the fit with the equation as a constraint, up to the error of the slices. A larger sigma, `physics_error`,
-    lets the field leave the equation for the data, as a tumour does whose model is wrong: the parameters are then worth
-    less, and their deviations say so.
+    are those of the fit with the equation as a constraint, up to the error of the slices. A larger sigma,
+    `physics_error`, lets the field leave the equation for the data, as a tumour does whose model is wrong: the
+    parameters are then worth less, and their deviations say so.
 
     **Fields:** `slices` of time in all (`SpaceTime`); `physics_error` (density per day; None: the rule above);
     `max_steps`; `tolerance`: how near to the mode, in posterior deviations over all unknowns together; `max_products`

@@ -1,4 +1,4 @@
-"""What methods share that solve a tumour's equation by themselves: what they describe, and the solver as their judge."""
+"""What methods share that solve a tumour's equation by themselves: which they take, and the solver as their judge."""
 
 from typing import get_args
 

@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from twinjax.calibration.curvature import AbstractExpansion, Expansion
+from twinjax.calibration.curvature import Expanded, Expansion
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 
@@ -24,8 +24,6 @@ FIRST_RADIUS = 2.0
 POOR_GAIN, GOOD_GAIN = 0.25, 0.75
 # A share of the cost that is lost in the rounding of a single-precision solve, and a radius below which no step counts.
 ROUNDING, SMALLEST_RADIUS = 1e-7, 1e-6
-
-Expanded = TypeVar("Expanded", bound=AbstractExpansion)
 
 
 @dataclass
