@@ -52,7 +52,7 @@ def plane(start, regimen=TREATED) -> InverseProblem:
 
 def solver_field(problem: InverseProblem, space_time: SpaceTime):
     tumor = problem.tumor
-    return simulate(tumor.model, tumor.regimen, tumor.state0(), space_time.edges[1:], max_step=0.02).states
+    return simulate(tumor.model, tumor.regimen, tumor.state0(), space_time.edges[1:], max_step=0.05).states
 
 
 @eqx.filter_jit
@@ -186,7 +186,7 @@ def scan() -> InverseProblem:
         observations[name] = SegmentationObservation(line.DOMAIN, threshold, noise_std=0.1, correlation_length_mm=2.0)
     initial = PointSeed([30.0], radius=3.0, amplitude=0.9)
     return InverseProblem(
-        UntimedFisherKPP(line.DOMAIN), Regimen(), initial, observations, data, Prior(SCAN), max_step=0.025
+        UntimedFisherKPP(line.DOMAIN), Regimen(), initial, observations, data, Prior(SCAN), max_step=0.055
     )
 
 
@@ -194,12 +194,13 @@ def test_one_scan_of_unknown_age_and_seed_tells_width_length_and_place():
     posterior = DiscreteLoss(estimate_noise=False).fit(scan(), key=KEY)
     assert posterior.diagnostics["converged"], posterior.diagnostics["verdict"]
     mode, spread = posterior.mode, posterior.z.reshape(-1, 3).std(axis=0)
-    print(mode, spread, posterior.diagnostics)
-    assert mode["shift"] == pytest.approx(SHIFT, abs=0.5)
-    assert mode["growth_length"] == pytest.approx(LENGTH, rel=0.1)
-    assert mode["front_width"] == pytest.approx(WIDTH, rel=0.25)
+    assert mode["shift"] == pytest.approx(SHIFT, abs=0.3)
+    assert mode["growth_length"] == pytest.approx(LENGTH, rel=0.05)
+    assert mode["front_width"] == pytest.approx(WIDTH, rel=0.15)
+    truth = [np.log(WIDTH / 3.0) / 0.6, np.log(LENGTH / 25.0) / 0.6, SHIFT / 8.0]
+    assert (np.abs(posterior.z_map - truth) < 3 * spread).all()
     # The scan told it, not the prior.
-    assert spread.max() < 0.5
+    assert spread.max() < 0.2
 
 
 @pytest.mark.parametrize(

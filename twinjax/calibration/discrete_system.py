@@ -10,8 +10,9 @@ from twinjax.calibration.curvature import AbstractExpansion
 from twinjax.calibration.problem import InverseProblem
 from twinjax.calibration.space_time import SpaceTime
 
-# Corrections of a step, which square the residual that its curvature leaves.
-CORRECTIONS = 2
+# How far a corrected step may be from the residual that was foreseen (a norm over all voxels and slices, in units of
+# `physics_error`: its square is a cost), and how many corrections there are at most: each squares what is missing.
+NEAR_ENOUGH, MOST_CORRECTIONS = 1e-2, 10
 
 
 class DiscreteSystem(eqx.Module):
@@ -53,7 +54,7 @@ class DiscreteExpansion(AbstractExpansion):
     identity of the Hessian, and the data are what is left of it: conjugate gradients take as many products as the data
     inform directions, however strict the equation and however fine the grid.
 
-    A step goes on to a field whose residual is the one that was foreseen, by a few more corrections. Without them a
+    A step goes on to a field whose residual is the one that was foreseen, by more such corrections. Without them a
     strict equation, which is nearly a constraint, would let no step pass but a tiny one (the Maratos effect: Nocedal
     and Wright 2006, Numerical Optimization, section 15.6).
     """
@@ -114,8 +115,14 @@ def _moved(system: DiscreteSystem, z, field, step) -> tuple[Array, Array]:
     foreseen = system.equation(z, field) + wanted
     z, field = z + change_of_z, field + system.along(z, field, change_of_z, wanted)
 
-    def corrected(field, _):
-        missing = foreseen - system.equation(z, field)
-        return field + system.along(z, field, jnp.zeros_like(z), missing), None
+    def goes_on(state):
+        _, missing, count = state
+        return (jnp.sum(missing**2) > NEAR_ENOUGH**2) & (count < MOST_CORRECTIONS)
 
-    return z, jax.lax.scan(corrected, field, length=CORRECTIONS)[0]
+    def corrected(state):
+        field, missing, count = state
+        field = field + system.along(z, field, jnp.zeros_like(z), missing)
+        return field, foreseen - system.equation(z, field), count + 1
+
+    state = field, foreseen - system.equation(z, field), 0
+    return z, jax.lax.while_loop(goes_on, corrected, state)[0]
