@@ -8,6 +8,7 @@ parameters. All are of one seed. Times include compiling.
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import case
@@ -155,14 +156,15 @@ def inverse_rows(
     truth: dict[str, float],
     goal: str,
     methods: dict[str, AbstractCalibrator],
-) -> list[Row]:
+) -> Iterator[Row]:
     """One row for each of `methods`; `truth`: of those parameters that the table tells of."""
     clock = Clock()
     _, mode = LevenbergMarquardt(estimate_noise=False).fit_mode(inverse, key=jax.random.key(0))
     theirs = {name: float(value) for name, value in inverse.prior.values(jnp.asarray(mode.z)).items()}
     away = max(abs(theirs[name] / value - 1) for name, value in truth.items())
     fitted = f"solver and Levenberg-Marquardt: {clock}; {100 * away:.1f} % from the truth"
-    return [_beside(f"{what}: {name}", inverse, method, mode, truth, fitted, goal) for name, method in methods.items()]
+    for name, method in methods.items():
+        yield _beside(f"{what}: {name}", inverse, method, mode, truth, fitted, goal)
 
 
 def _beside(
@@ -192,16 +194,16 @@ def _beside(
     )
 
 
-def both(what: str, problem: Problem, goal: str) -> list[Row]:
+def both(what: str, problem: Problem, goal: str) -> Iterator[Row]:
     """The network and the discretised loss."""
     methods = {
-        "network": PhysicsInformedNetwork(estimate_noise=False, progress=False),
         "discretised loss": DiscreteLoss(estimate_noise=False),
+        "network": PhysicsInformedNetwork(estimate_noise=False, progress=False),
     }
     return inverse_rows(what, problem.inverse(), problem.parameters, goal, methods)
 
 
-def single_scan() -> list[Row]:
+def single_scan() -> Iterator[Row]:
     """Two masks of a tumour of unknown age and place in a square of `LENGTH_MM`, the truth on half the voxel edge."""
     width, length, shift = 2.5, 16.0, (3.3, -2.1)
     coarse, fine = (Domain(np.ones((round(LENGTH_MM / h),) * 2), (h, h)) for h in (1.5, 0.75))
@@ -269,9 +271,9 @@ def rows(names: list[str]) -> list[Row]:
         sys.exit(f"no problem {', '.join(sorted(unknown))}; choose from {', '.join(made)}")
     found = []
     for name in names or made:
-        new = made[name]()
-        found += new
-        print("\n".join(table(new).splitlines()[2:]), file=sys.stderr, flush=True)
+        for row in made[name]():
+            found.append(row)
+            print("\n".join(table([row]).splitlines()[2:]), file=sys.stderr, flush=True)
     return found
 
 

@@ -22,8 +22,8 @@ from twinjax.simulation import simulate
 
 log = logging.getLogger("twinjax")
 
-# What conjugate gradients leave unsolved of a column of the covariance.
-UNSOLVED = 1e-3
+# What conjugate gradients may leave unsolved of a column of the covariance.
+UNSOLVED = 1e-6
 # Density per day, below which a residual is the rounding of the solve that it comes from.
 STRICTEST = 1e-9
 
@@ -45,14 +45,19 @@ class Found(NamedTuple):
 
     def residual(self) -> float:
         """Root mean square of what the equation leaves, density per day."""
-        return _root_mean_square(self.system, self.mode.expansion.z, self.mode.expansion.field)
+        here = self.mode.expansion
+        return float(_root_mean_square(self.system.problem, self.system.space_time, here.z, here.field))
 
-    def covariance(self, most_products: int) -> Float[np.ndarray, "parameters parameters"]:
-        """Of z, whatever the field is: a block of the inverse of the Hessian in all unknowns."""
+    def covariance(self, most_products: int) -> tuple[Float[np.ndarray, "parameters parameters"], bool]:
+        """Of z, whatever the field is: a block of the inverse of the Hessian in all unknowns; and whether it is solved.
+
+        Each column takes `most_products` at most.
+        """
         here, count = self.mode.expansion, self.mode.expansion.z.size
         units = np.eye(count, here.gradient.size)
-        columns = [steihaug(here.product, -unit, np.inf, UNSOLVED, most_products).change[:count] for unit in units]
-        return (np.stack(columns) + np.stack(columns).T) / 2
+        steps = [steihaug(here.product, -unit, np.inf, UNSOLVED, most_products) for unit in units]
+        found = np.stack([step.change[:count] for step in steps])
+        return (found + found.T) / 2, all(step.residual <= UNSOLVED for step in steps)
 
 
 class DiscreteLoss(AbstractCalibrator):
@@ -96,7 +101,7 @@ class DiscreteLoss(AbstractCalibrator):
     def find(self, problem: InverseProblem) -> Found:
         """The field and the parameters, from the solver's density at the prior median.
 
-        Raises `InputError` for a problem that `SpaceTime` does not describe, or whose solve fails there.
+        Raises `InputError` for a problem that `SpaceTime` does not describe, or that cannot be solved there.
         """
         began = time.perf_counter()
         space_time = SpaceTime(problem, self.slices)
@@ -104,10 +109,13 @@ class DiscreteLoss(AbstractCalibrator):
         field, success = _solved(problem, space_time, z)
         if not bool(success):
             raise problem.failure_at(z, "at the prior median: check the priors")
-        system = DiscreteSystem(problem, space_time, jnp.ones(()))
-        system = _with_error(system, self.physics_error or max(_root_mean_square(system, z, field), STRICTEST))
+        error = self.physics_error or max(float(_root_mean_square(problem, space_time, z, field)), STRICTEST)
+        system = DiscreteSystem(problem, space_time, jnp.asarray(error, float))
+        start = DiscreteExpansion(system, z, field).solved()
+        if np.isinf(start.cost):
+            raise InputError("the discrete equation has no solution at the prior median: raise slices")
         search = NewtonCG(self.max_steps, self.tolerance, self.max_products)
-        mode = search.descend(DiscreteExpansion(system, z, field).solved())
+        mode = search.descend(start)
         if self.estimate_noise:
             here = mode.expansion
             noisy = problem.with_noise_from_residuals(here.z, _seen(system, here.z, here.field))
@@ -118,16 +126,19 @@ class DiscreteLoss(AbstractCalibrator):
     def _posterior(self, found: Found, key) -> Posterior:
         problem, z = found.system.problem, np.asarray(found.mode.expansion.z, float)
         error, doubts = found.error_against_solver(), found.mode.doubts
+        covariance, solved = found.covariance(self.max_products)
+        if not solved:
+            doubts.append("the covariance is not solved; raise max_products, or lower physics_error")
         if not error < LARGEST_ERROR:
             doubts.append(
                 f"the field is {100 * error:.2g} % (relative L2) from the solver's density with the same parameters, "
                 f"wanted < {100 * LARGEST_ERROR:g} %: raise slices, or lower physics_error where one is given"
             )
         white = jax.random.normal(key, (2, -(-self.draws // 2), problem.dimension))
-        root = np.linalg.cholesky(found.covariance(self.max_products))
+        variances, axes = np.linalg.eigh(covariance)
         return Posterior.from_draws(
             problem,
-            z + np.asarray(white) @ root.T,
+            z + np.asarray(white) * np.sqrt(np.maximum(variances, 0.0)) @ axes.T,
             z,
             method="discretised loss (ODIL) and Laplace approximation",
             doubts=doubts,
@@ -140,10 +151,6 @@ class DiscreteLoss(AbstractCalibrator):
             distance=found.mode.distance,
             **found.mode.effort,
         )
-
-
-def _with_error(system: DiscreteSystem, error: float) -> DiscreteSystem:
-    return eqx.tree_at(lambda s: s.physics_error, system, jnp.asarray(error, float))
 
 
 def _solved(problem: InverseProblem, space_time: SpaceTime, z) -> tuple[Array, Array]:
@@ -162,13 +169,8 @@ def _solved(problem: InverseProblem, space_time: SpaceTime, z) -> tuple[Array, A
 
 
 @eqx.filter_jit
-def _mean_square(system: DiscreteSystem, z, field) -> Array:
-    left = system.physics_error * system.equation(z, field)
-    return jnp.sum(left**2) / (field.shape[0] * jnp.sum(system.problem.tumor.model.domain.mask))
-
-
-def _root_mean_square(system: DiscreteSystem, z, field) -> float:
-    return float(jnp.sqrt(_mean_square(system, z, field)))
+def _root_mean_square(problem: InverseProblem, space_time: SpaceTime, z, field) -> Array:
+    return space_time.root_mean_square(problem.tumor_at(z), field)
 
 
 @eqx.filter_jit

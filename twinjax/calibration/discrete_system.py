@@ -68,7 +68,7 @@ class DiscreteExpansion(AbstractExpansion):
     def solved(self) -> "DiscreteExpansion":
         """Around the field that leaves nothing of the equation, with the same parameters."""
         left = self.system.equation(self.z, self.field)
-        return self.moved(_flat(jnp.zeros_like(self.z), -left))
+        return self.moved(np.asarray(_flat(jnp.zeros_like(self.z), -left), float))
 
     def product(self, direction):
         return np.asarray(_product(self.system, self.z, self.field, jnp.asarray(direction)), float)

@@ -24,7 +24,7 @@ def require_described(
     """
     model, regimen = problem.tumor.model, problem.tumor.regimen
     models = (*get_args(Described), *others)
-    if not isinstance(model, models):
+    if not (isinstance(model, models) and isinstance(model, AbstractReactionDiffusionModel)):
         known = ", ".join(described.__name__ for described in models)
         raise InputError(
             f"{method} describes one cell density on a grid ({known}), not {type(model).__name__}: "

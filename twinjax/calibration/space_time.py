@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from twinjax.calibration.independent_solution import require_described
 from twinjax.calibration.problem import InverseProblem
 from twinjax.calibration.tumor import Tumor
+from twinjax.domain import DiffusionOperator
 from twinjax.model import AbstractReactionDiffusionModel, UntimedFisherKPP
 
 # Of the right-hand side, what the implicit half of a step leaves unsolved; and after how many iterations at most.
@@ -51,15 +52,20 @@ class SpaceTime(eqx.Module):
 
     def residual(self, tumor: Tumor, field: Float[Array, "slices *grid"]) -> Float[Array, "slices *grid"]:
         """What the equation leaves, in density per day; outside the tissue the density itself."""
-        model = _described(tumor)
-        operator = model.transport(None)
+        operator, mask = _operator(tumor), _described(tumor).domain.mask
 
         def of_slice(start, stop, before, after):
             half = (stop - start) / 2
             left = after - half * operator(after) - _reacted(tumor, start, stop, before + half * operator(before))
-            return jnp.where(model.domain.mask, left / (stop - start), after)
+            return jnp.where(mask, left / (stop - start), after)
 
         return jax.vmap(of_slice)(self.edges[:-1], self.edges[1:], self._before(tumor, field), field)
+
+    def root_mean_square(self, tumor: Tumor, field: Float[Array, "slices *grid"]) -> Float[Array, ""]:
+        """Of `residual`, over the tissue and all slices."""
+        mask = _described(tumor).domain.mask
+        squares = jnp.where(mask, self.residual(tumor, field) ** 2, 0.0)
+        return jnp.sqrt(jnp.sum(squares) / (field.shape[0] * jnp.sum(mask)))
 
     def correction(self, tumor: Tumor, field, wanted: Float[Array, "slices *grid"]) -> Float[Array, "slices *grid"]:
         """The change of the field that changes `residual` by `wanted`, to first order.
@@ -67,8 +73,7 @@ class SpaceTime(eqx.Module):
         A march through the slices, each a symmetric positive definite system of its own. It is linear in `wanted`, and
         can be transposed.
         """
-        model = _described(tumor)
-        operator = model.transport(None)
+        operator, mask = _operator(tumor), _described(tumor).domain.mask
 
         def of_slice(change, inputs):
             start, stop, before, wanted = inputs
@@ -78,7 +83,7 @@ class SpaceTime(eqx.Module):
                 return _reacted(tumor, start, stop, u + half * operator(u))
 
             moved = jax.jvp(explicit, (before,), (change,))[1]
-            right = jnp.where(model.domain.mask, moved + (stop - start) * wanted, wanted)
+            right = jnp.where(mask, moved + (stop - start) * wanted, wanted)
             change = cg(lambda u: u - half * operator(u), right, tol=UNSOLVED, maxiter=MOST_ITERATIONS)[0]
             return change, change
 
@@ -96,6 +101,12 @@ class SpaceTime(eqx.Module):
 def _described(tumor: Tumor) -> AbstractReactionDiffusionModel:
     assert isinstance(tumor.model, AbstractReactionDiffusionModel)
     return tumor.model
+
+
+def _operator(tumor: Tumor) -> DiffusionOperator:
+    operator = _described(tumor).transport(None)
+    assert isinstance(operator, DiffusionOperator)
+    return operator
 
 
 def _reacted(tumor: Tumor, start, stop, density):
