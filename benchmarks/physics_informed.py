@@ -188,7 +188,8 @@ def _beside(
         what,
         f"worst parameter {100 * apart:.2f} % from Levenberg-Marquardt's, {100 * away:.1f} % from the truth, "
         f"deviations {spread.min():.2f} to {spread.max():.2f} times its own, "
-        f"relative L2 {found['relative_l2_error']:.1e}, in {taken}, {found['steps']} steps; {'converged' if found['converged'] else 'not converged'}",
+        f"relative L2 {found['relative_l2_error']:.1e}, in {taken}, "
+        f"{found['steps']} steps; {'converged' if found['converged'] else 'not converged'}",
         fitted,
         goal,
     )

@@ -26,7 +26,8 @@ class SpaceTime(eqx.Module):
 
     Half a step of explicit diffusion by the finite volumes L of the model, a whole step of its reaction, half a step of
     implicit diffusion. Both halves are each other's adjoint, so the scheme is symmetric and of second order in tau
-    (Hairer, Lubich and Wanner 2006, Geometric Numerical Integration, section II.4); no step is too long to be stable.
+    (Hairer, Lubich and Wanner 2006, Geometric Numerical Integration, section II.4); no step is too long to be stable,
+    though one may undershoot zero beside a jump.
     Phi is the exact flow of `reaction` that the splitting solver calls, with every dose of a drug or of radiotherapy at
     its own instant: a fraction is a jump within a slice, wherever it falls. Every day of data ends a slice, and sees
     the density before the doses of that day.
