@@ -56,7 +56,7 @@ class DiscreteExpansion(AbstractExpansion):
 
     A step goes on to a field whose residual is the one that was foreseen, by more such corrections. Without them a
     strict equation, which is nearly a constraint, would let no step pass but a tiny one (the Maratos effect: Nocedal
-    and Wright 2006, Numerical Optimization, section 15.6).
+    and Wright 2006, Numerical Optimization, sections 15.5 and 15.6).
     """
 
     def __init__(self, system: DiscreteSystem, z, field):
