@@ -211,10 +211,8 @@ def single_scan() -> Iterator[Row]:
     centre = (LENGTH_MM - 1.5) / 2
     offset = np.asarray(fine.coordinates()) - 0.375 - centre - np.reshape(shift, (2, 1, 1))
     seed = 0.9 * np.exp(-np.sum(offset**2, axis=0) / (2 * 3.0**2))
-    rates = {"diffusivity": length * width / 2, "proliferation_rate": length / (2 * width)}
-    grown = simulate(
-        FisherKPP(fine, **rates), Regimen(), seed, [1.0], solver=diffrax.Tsit5(), stepsize_controller=EXACT
-    ).require_success()
+    model = FisherKPP(fine, diffusivity=length * width / 2, proliferation_rate=length / (2 * width))
+    grown = simulate(model, Regimen(), seed, [1.0], solver=diffrax.Tsit5(), stepsize_controller=EXACT).require_success()
     seen = {
         name: SegmentationObservation(coarse, threshold, noise_std=0.1, correlation_length_mm=3.0)
         for name, threshold in (("core", 0.6), ("whole", 0.3))

@@ -83,7 +83,7 @@ def test_doses_act_at_their_instants_wherever_slices_end():
     untreated = eqx.tree_at(lambda t: t.regimen.treatments[0].alpha, problem.tumor, jnp.zeros(()))
     assert float(jnp.abs(residual(space_time, untreated, expected)).max()) > 1e-3
     # A scan on the day of a dose sees the density before it.
-    survival = float(problem.tumor.regimen.impulsive[0].survival(0, 0.5))
+    survival = float(problem.tumor.regimen.impulsive[0].survival(0, jnp.asarray(0.5)))
     after = residual(space_time, problem.tumor, expected.at[-1].multiply(survival))
     assert float(jnp.abs(after).max()) > 1e-3
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class FieldMode(Generic[Expanded]):
         return [] if self.converged else [f"Newton-CG stopped {self.distance:.2g} deviations from a stationary point"]
 
     @property
-    def effort(self) -> dict[str, int]:
+    def effort(self) -> dict[str, Any]:
         """For the diagnostics."""
         return {"steps": self.steps, "refused_steps": self.refused, "products_of_mode": self.products}
 
