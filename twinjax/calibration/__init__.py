@@ -5,6 +5,7 @@ from twinjax.calibration.calibrator import in_folder as in_folder
 from twinjax.calibration.cohort import Cohort as Cohort
 from twinjax.calibration.course import course_problem as course_problem
 from twinjax.calibration.datum import Datum as Datum
+from twinjax.calibration.discrete_loss import DiscreteLoss as DiscreteLoss
 from twinjax.calibration.drawn import drawn_patient as drawn_patient
 from twinjax.calibration.ensemble import EnsembleSampler as EnsembleSampler
 from twinjax.calibration.estimator import BayesianCalibration as BayesianCalibration

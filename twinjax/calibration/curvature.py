@@ -1,6 +1,8 @@
 """First derivatives of the residuals: the Jacobian, and products with the Gauss-Newton Hessian for many unknowns."""
 
+import abc
 from functools import partial
+from typing import TypeVar
 
 import diffrax
 import equinox as eqx
@@ -12,7 +14,28 @@ from jaxtyping import Array, Float
 from twinjax.calibration.problem import InverseProblem
 
 
-class Expansion:
+class AbstractExpansion(abc.ABC):
+    """Half a sum of squares around one point, in coordinates of which the squares are a part: no curvature is below 1.
+
+    **Fields:** `cost`, infinite where it cannot be had; `gradient` (n,).
+    """
+
+    cost: float
+    gradient: Float[np.ndarray, " n"]
+
+    @abc.abstractmethod
+    def product(self, direction: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The Gauss-Newton Hessian times a direction."""
+
+    @abc.abstractmethod
+    def moved(self: "Expanded", change: Float[np.ndarray, " n"]) -> "Expanded":
+        """The expansion around another point, to first order in `change` that far away."""
+
+
+Expanded = TypeVar("Expanded", bound=AbstractExpansion)
+
+
+class Expansion(AbstractExpansion):
     """The cost of a problem, half the sum of squares of its residuals, around one z.
 
     In whitened coordinates the Gauss-Newton Hessian is I + J^T J, with J the derivative of the residuals of the data
@@ -34,6 +57,9 @@ class Expansion:
         return np.asarray(
             gauss_newton_product(self.problem, jnp.asarray(self.z, float), jnp.asarray(direction, float))
         ).astype(float)
+
+    def moved(self, change: Float[np.ndarray, " n"]) -> "Expansion":
+        return Expansion(self.problem, self.z + change)
 
 
 @eqx.filter_jit

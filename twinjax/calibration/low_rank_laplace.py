@@ -104,7 +104,7 @@ class LowRankLaplace(AbstractCalibrator):
         return self.accuracy * (1 + float(hessian.eigenvalues.max(initial=0.0)))
 
 
-def _nearer(problem: InverseProblem, mode: FieldMode, hessian: LowRankHessian) -> FieldMode:
+def _nearer(problem: InverseProblem, mode: FieldMode[Expansion], hessian: LowRankHessian) -> FieldMode[Expansion]:
     """The mode after one more Newton step with this Hessian, if it lowers the cost, and how far it still is."""
     here = mode.expansion
     trial = Expansion(problem, here.z - hessian.solve(here.gradient))

@@ -1,6 +1,6 @@
 """A tumour's cell density as a network in the voxels and time, and how far it is from the model's equation."""
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,15 +11,12 @@ import scipy.sparse as sparse
 from jaxtyping import Array, Float, Int
 from scipy.sparse import csgraph
 
+from twinjax.calibration.independent_solution import Described, require_described
 from twinjax.calibration.problem import InverseProblem
 from twinjax.calibration.tumor import Tumor
-from twinjax.core.errors import InputError
 from twinjax.domain import DiffusionOperator
-from twinjax.model import AnisotropicFisherKPP, FisherKPP, LungTumor
 from twinjax.network import Network
 
-# Models whose state is a density that a pointwise flow and one linear operator move.
-Described = FisherKPP | AnisotropicFisherKPP | LungTumor
 # Of the capacity: a voxel without cells begins with so many, fewer than any scan shows after a hundredfold growth.
 SMALLEST = 1e-9
 # What a network's output of 1 adds to the logit within the whole time.
@@ -81,12 +78,10 @@ class NetworkDensity(eqx.Module):
 
     def __init__(self, problem: InverseProblem):
         """Raises `InputError` for a model or a treatment that it does not describe."""
-        model = _described(problem)
+        model = require_described(problem, "a physics-informed network")
         self.inside = jnp.asarray(np.flatnonzero(np.asarray(model.domain.mask)))
         self.place = jnp.asarray(_place(problem.tumor))
         self.start, self.stop = problem.start, problem.times[-1]
-        if not bool(self.stop > self.start):
-            raise InputError("all data are of the day of the start: nothing has moved yet; take calibrator=laplace")
 
     @property
     def inputs(self) -> int:
@@ -150,30 +145,6 @@ class NetworkDensity(eqx.Module):
         place = (order * ((5**0.5 - 1) / 2) + shift) % 1.0
         voxel = self.inside[jnp.minimum((place * self.inside.size).astype(int), self.inside.size - 1)]
         return Points(voxel, self.start + (self.stop - self.start) * (order + late) / count)
-
-
-def _described(problem: InverseProblem) -> Described:
-    """The model; `InputError` where it, its parameters or the treatments are not described, with what to take."""
-    model, regimen = problem.tumor.model, problem.tumor.regimen
-    kind = type(model).__name__
-    if not isinstance(model, Described):
-        known = ", ".join(described.__name__ for described in get_args(Described))
-        raise InputError(
-            f"a physics-informed network describes one cell density on a grid ({known}), not {kind}: "
-            "take calibrator=laplace or importance"
-        )
-    if problem.prior.fields or any(jnp.ndim(getattr(model, name)) for name in model.takes_fields):
-        raise InputError(
-            "a physics-informed network takes no parameters that differ from place to place: "
-            "take calibrator=low_rank_laplace"
-        )
-    other = [t.name for t in (*regimen.local, *regimen.modulating)]
-    if other:
-        raise InputError(
-            f"a physics-informed network takes treatments that kill the same share everywhere, not {', '.join(other)}: "
-            "take calibrator=laplace or importance"
-        )
-    return model
 
 
 def _place(tumor: Tumor) -> Float[np.ndarray, "voxels features"]:

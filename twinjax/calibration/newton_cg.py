@@ -3,15 +3,15 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from twinjax.calibration.curvature import Expansion
+from twinjax.calibration.curvature import Expanded, Expansion
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
 
@@ -27,7 +27,7 @@ ROUNDING, SMALLEST_RADIUS = 1e-7, 1e-6
 
 
 @dataclass
-class FieldMode:
+class FieldMode(Generic[Expanded]):
     """The posterior mode, without its covariance.
 
     **Fields:** `expansion` at the mode; `distance`, the last Newton decrement: how far the mode is, in posterior
@@ -35,7 +35,7 @@ class FieldMode:
     Hessian.
     """
 
-    expansion: Expansion
+    expansion: Expanded
     distance: float
     tolerance: float
     steps: int
@@ -55,6 +55,15 @@ class FieldMode:
     def effort(self) -> dict[str, Any]:
         """For the diagnostics."""
         return {"steps": self.steps, "refused_steps": self.refused, "products_of_mode": self.products}
+
+    def after(self, earlier: "FieldMode") -> "FieldMode[Expanded]":
+        """With the effort of an earlier search, at which this one began."""
+        return replace(
+            self,
+            steps=self.steps + earlier.steps,
+            refused=self.refused + earlier.refused,
+            products=self.products + earlier.products,
+        )
 
 
 class NewtonCG(eqx.Module):
@@ -82,20 +91,20 @@ class NewtonCG(eqx.Module):
         if self.max_steps < 1 or self.max_products < 1 or not self.tolerance > 0:
             raise InputError("NewtonCG: max_steps and max_products must be >= 1, tolerance positive")
 
-    def fit_mode(self, problem: InverseProblem, start=None) -> tuple[InverseProblem, FieldMode]:
+    def fit_mode(self, problem: InverseProblem, start=None) -> tuple[InverseProblem, FieldMode[Expansion]]:
         """The mode, and the problem with the noise levels that it was found with; from `start` or the prior median."""
-        mode = self._descend(problem, np.zeros(problem.dimension) if start is None else np.asarray(start, float))
+        first = Expansion(problem, np.zeros(problem.dimension) if start is None else np.asarray(start, float))
+        if np.isinf(first.cost):
+            raise InputError("the forward solve fails at the prior median: check the priors and the initial tumour")
+        mode = self.descend(first)
         if self.estimate_noise:
             problem = problem.with_noise_from_residuals(jnp.asarray(mode.expansion.z, float))
-            first, mode = mode, self._descend(problem, mode.expansion.z)
-            mode.steps, mode.refused = mode.steps + first.steps, mode.refused + first.refused
-            mode.products += first.products
+            mode = self.descend(Expansion(problem, mode.expansion.z)).after(mode)
         return problem, mode
 
-    def _descend(self, problem: InverseProblem, start: np.ndarray) -> FieldMode:
-        began, here = time.perf_counter(), Expansion(problem, start)
-        if np.isinf(here.cost):
-            raise InputError("the forward solve fails at the prior median: check the priors and the initial tumour")
+    def descend(self, here: Expanded) -> FieldMode[Expanded]:
+        """The mode that steps from `here` lead to."""
+        began = time.perf_counter()
         radius, steps, refused, products, distance = FIRST_RADIUS, 0, 0, 0, np.inf
         first = np.linalg.norm(here.gradient)
         while steps < self.max_steps and radius > SMALLEST_RADIUS:
@@ -111,7 +120,7 @@ class NewtonCG(eqx.Module):
             if distance <= self.tolerance or not step.change.any():
                 break
             steps += 1
-            trial = Expansion(problem, here.z + step.change)
+            trial = here.moved(step.change)
             # Differences of costs below their rounding count as the gain that was foreseen.
             rounding = ROUNDING * here.cost
             gain = (here.cost - trial.cost + rounding) / (step.lowered + rounding)

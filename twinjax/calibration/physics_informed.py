@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
+from twinjax.calibration.independent_solution import LARGEST_ERROR, error_against_solver
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.network_density import NetworkDensity
 from twinjax.calibration.network_training import System, Training, begun, step
@@ -27,8 +28,6 @@ BLOCK = 10
 PATIENCE = 30
 # A loss that falls by less than this, over `PATIENCE` steps, has come to its end.
 STILL_FALLING = 0.8
-# Relative L2 error of the network's density against the solver's above which the verdict is in doubt.
-LARGEST_ERROR = 1e-2
 # A mode this near, in posterior deviations, will do.
 NEAR_ENOUGH = 0.2
 
@@ -49,9 +48,7 @@ class Trained(NamedTuple):
 
     def error_against_solver(self) -> float:
         """Relative L2 error of `states` against the solver's with the same parameters; infinite where that fails."""
-        solved = self.system.problem.simulate(self.state.z)
-        error = float(jnp.linalg.norm(self.states() - solved.states) / jnp.linalg.norm(solved.states))
-        return error if bool(solved.success) else float("inf")
+        return error_against_solver(self.system.problem, self.state.z, self.states())
 
 
 class PhysicsInformedNetwork(AbstractCalibrator):
