@@ -34,7 +34,7 @@ def hausdorff_95_distance(predicted: Bool[np.ndarray, "..."], observed: Bool[np.
     """
     if not predicted.any() or not observed.any():
         return float("nan")
-    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (predicted, observed)]
+    surfaces = [mask & ~np.asarray(ndimage.binary_erosion(mask), bool) for mask in (predicted, observed)]
     away = [np.asarray(ndimage.distance_transform_edt(~surface, sampling=spacing)) for surface in surfaces]
     return float(max(np.quantile(away[0][surfaces[1]], 0.95), np.quantile(away[1][surfaces[0]], 0.95)))
 
