@@ -210,6 +210,12 @@ def test_a_tumour_that_outgrows_its_box_is_refused():
         grow(dataclasses.replace(SMALL, core_radius_mm=15.0, truth_resolution_mm=3.0))
 
 
+@pytest.mark.slow
+def test_a_tumour_of_one_visit_has_room_for_its_foci():
+    truth = grow(dataclasses.replace(SMALL, visit_days=(0,), truth_resolution_mm=3.0))
+    assert truth.density.shape == (1, *truth.domain.shape)
+
+
 def test_a_tumour_that_cannot_grow_is_refused():
     with pytest.raises(InputError, match="core_radius_mm"):
         grow(dataclasses.replace(SMALL, proliferation_rate=1e-3, truth_resolution_mm=3.0))

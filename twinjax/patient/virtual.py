@@ -261,7 +261,9 @@ def _truth_domain(config: VirtualPatient, head: Domain) -> Domain:
     """The tissue that the tumour can reach, on the grid of the simulation."""
     speed = 2 * np.sqrt(config.diffusivity * config.proliferation_rate)
     width = np.sqrt(config.diffusivity / config.proliferation_rate)
-    reach = config.core_radius_mm + speed * config.visit_days[-1] + 8 * width
+    # Until baseline it grew from foci that lie off the seed.
+    grown = max(speed * config.visit_days[-1], FOCUS_DISTANCE * config.core_radius_mm)
+    reach = config.core_radius_mm + grown + 8 * width
     if config.field_of_view_mm is not None:
         reach = min(reach, config.field_of_view_mm / 2)
     tissue = Domain.from_tissue(head.white_matter, head.grey_matter, head.affine, brain_mask=head.mask)
