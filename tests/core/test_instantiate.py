@@ -45,6 +45,12 @@ def test_unfilled_value_is_named(value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_value_of_a_whole_configuration_is_named_once():
+    whole = OmegaConf.create({"model": {"growth": {"_target_": "twinjax.model.NeuralGrowth", "base": "???"}}})
+    with pytest.raises(InputError, match=r"^model\.growth\.base: "):
+        instantiate(whole.model.growth, where="model.growth")
+
+
 def test_unknown_key_names_the_place():
     with pytest.raises(InputError, match=r"experiment\.grid: .*colour"):
         instantiate({"grid": domain_node(colour="red")}, where="experiment")

@@ -131,4 +131,7 @@ def _plain(node: DictConfig | ListConfig, where: str) -> Any:
     try:
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"{where}.{error.full_key}: {str(error).splitlines()[0]}") from error
+        # A part of a whole configuration knows its place in it.
+        key = error.full_key or ""
+        place = key if key.startswith(f"{where}.") else f"{where}.{key}"
+        raise InputError(f"{place}: {str(error).splitlines()[0]}") from error
