@@ -54,15 +54,28 @@ def _forget_programs():
 
 
 @pytest.fixture
-def settings_kept(monkeypatch):
-    """For tests that call `twinjax.app.main`: logging and the compilation cache are afterwards as they were."""
+def command(monkeypatch):
+    """Runs `twinjax ...` in this process, and returns its exit code.
+
+    Logging and the compilation cache are afterwards as they were.
+    """
+    from twinjax.app import main
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["twinjax", *arguments])
+        try:
+            main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        return 0
+
     handlers, level, cache = (
         logging.root.handlers[:],
         logging.root.level,
         jax.config.values["jax_compilation_cache_dir"],
     )
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    yield
+    yield run
     for handler in set(logging.root.handlers) - set(handlers):
         handler.close()
     logging.root.handlers[:], logging.root.level = handlers, level

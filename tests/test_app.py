@@ -14,7 +14,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from twinjax import job
-from twinjax.app import main
 from twinjax.core.config import conf_dir, load_named
 from twinjax.core.errors import InputError
 from twinjax.core.folder import only_job_in
@@ -58,16 +57,14 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def refused(tmp_path, monkeypatch, capsys, settings_kept):
+def refused(tmp_path, capsys, command):
     """Runs the command with arguments that it must refuse; returns its one line."""
 
     def run(*arguments: str) -> str:
         where = [] if arguments[0] in ("compare", "predict_gbm") else [f"hydra.run.dir={tmp_path / 'output'}"]
-        monkeypatch.setattr(sys, "argv", ["twinjax", *arguments, *where])
-        with pytest.raises(SystemExit) as caught:
-            main()
+        code = command(*arguments, *where)
         shown = capsys.readouterr()
-        assert caught.value.code == 2
+        assert code == 2
         lines = shown.err.strip().splitlines()
         assert len(lines) == 1 and lines[0].startswith("twinjax: "), shown.err
         # Refused at the door: no stage has begun.
@@ -202,7 +199,7 @@ def test_a_full_disk_is_told(refused, monkeypatch):
 
 
 @pytest.fixture
-def swept(tmp_path, monkeypatch, settings_kept):
+def swept(tmp_path, monkeypatch, command):
     """A sweep with a job that only tells what it was given; a seed of 13 is refused. Returns exit code and jobs."""
 
     def run(*arguments: str) -> tuple[int, dict[str, tuple]]:
@@ -215,12 +212,7 @@ def swept(tmp_path, monkeypatch, settings_kept):
             return {}
 
         monkeypatch.setattr(job, "run_patient", told)
-        monkeypatch.setattr(sys, "argv", ["twinjax", "-m", f"hydra.sweep.dir={tmp_path / 'sweep'}", *arguments])
-        try:
-            main()
-        except SystemExit as stopped:
-            return int(stopped.code or 0), found
-        return 0, found
+        return command("-m", f"hydra.sweep.dir={tmp_path / 'sweep'}", *arguments), found
 
     return run
 

@@ -11,7 +11,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from twinjax import job
-from twinjax.app import main
 from twinjax.core.errors import InputError
 
 SEARCH = ("calibrator.max_steps=int(interval(1,12))", "seed=range(0,3)")
@@ -19,7 +18,7 @@ OBJECTIVE = "hydra.sweeper.objective=error"
 
 
 @pytest.fixture
-def search(tmp_path, monkeypatch, settings_kept):
+def search(tmp_path, monkeypatch, command):
     """A sweep with a job whose error is least at 7 steps and seed 1; returns exit code, and what was run."""
 
     def run(*arguments: str, folder: str = "search", stops_at: int | None = None) -> tuple[int, list[tuple[int, int]]]:
@@ -38,13 +37,8 @@ def search(tmp_path, monkeypatch, settings_kept):
 
         monkeypatch.setattr(job, "run_patient", told)
         where = f"hydra.sweep.dir={tmp_path / folder}"
-        common = ["twinjax", "-m", "hydra/sweeper=optuna", "model=claret", "calibrator=laplace", where]
-        monkeypatch.setattr(sys, "argv", [*common, *arguments])
-        try:
-            main()
-        except SystemExit as stopped:
-            return int(stopped.code or 0), ran
-        return 0, ran
+        common = ("-m", "hydra/sweeper=optuna", "model=claret", "calibrator=laplace", where)
+        return command(*common, *arguments), ran
 
     return run
 

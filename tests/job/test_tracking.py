@@ -17,7 +17,6 @@ from stand_in import NAMES, configuration
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
 
-from twinjax.app import main
 from twinjax.job import Run
 from twinjax.job.tracking import TensorBoardTracker, cohort_record, numbers_of, patient_record, tracker_of
 
@@ -183,12 +182,9 @@ def test_it_is_off_by_default():
 
 
 @pytest.mark.parametrize("many", [(), ("cohort=virtual",)])
-def test_without_its_package_nothing_is_computed(tmp_path, monkeypatch, capsys, settings_kept, many):
+def test_without_its_package_nothing_is_computed(tmp_path, monkeypatch, capsys, command, many):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    where = f"hydra.run.dir={tmp_path}"
-    monkeypatch.setattr(sys, "argv", ["twinjax", "model=claret", "tracking=tensorboard", where, *many])
-    with pytest.raises(SystemExit):
-        main()
+    assert command("model=claret", "tracking=tensorboard", f"hydra.run.dir={tmp_path}", *many) == 2
     shown = capsys.readouterr()
     assert shown.err == "twinjax: tracking=tensorboard needs tensorboardX: pip install 'twinjax[tracking]'\n"
     assert "[1/" not in shown.out and not (tmp_path / "config.yaml").exists()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from growth_reference import solved
 
 from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
@@ -60,31 +61,19 @@ def test_prior_deviation_is_that_of_the_log_growth_rate(deviation):
     np.testing.assert_allclose(away, 0.0, atol=4 * deviation / np.sqrt(4000))
 
 
-def solved(law, density, duration, kill_rate):
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, u, _: law.growth(u, RATE, CAPACITY) - kill_rate * u),
-        diffrax.Tsit5(),
-        0.0,
-        duration,
-        0.1,
-        density,
-        stepsize_controller=diffrax.PIDController(rtol=1e-12, atol=1e-20),
-    )
-    assert solution.ys is not None
-    return solution.ys[-1]
-
-
 @BASES
 def test_untreated_solves_the_equation(base):
     law, some = drawn(base), DENSITIES[2:-1]
-    np.testing.assert_allclose(law.untreated(some, 60.0, RATE, CAPACITY), solved(law, some, 60.0, 0.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        law.untreated(some, 60.0, RATE, CAPACITY), solved(law, some, 60.0, 0.0, rate=RATE, capacity=CAPACITY), rtol=1e-6
+    )
 
 
 @BASES
 def test_the_flow_is_of_second_order(base):
     """In the logarithm of the density, with a kill besides: a fourth of the error in half the step."""
     law, some, kill_rate = drawn(base), DENSITIES[3:-1], 0.03
-    exact = solved(law, some, 8.0, kill_rate)
+    exact = solved(law, some, 8.0, kill_rate, rate=RATE, capacity=CAPACITY)
     errors = []
     for steps in (4, 8, 16):
         u = some

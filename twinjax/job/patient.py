@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +84,12 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
         results = run_course(job, course, model, **common, question=question, title=config.title)
     else:
         model = model_of(config, patient.brain_mask)
-        over_time = partial(run_longitudinal, title=config.title)
-        work: Any = run_single_scan if len(patient.visits) == 1 else over_time
-        results = work(job, patient, model, **common, question=question)
+        if len(patient.visits) == 1:
+            # Other questions were refused with the model, or the model is with the visit.
+            target = question if isinstance(question, TargetQuestion) else None
+            results = run_single_scan(job, patient, model, **common, question=target)
+        else:
+            results = run_longitudinal(job, patient, model, **common, question=question, title=config.title)
     if tracker is not None:
         tracker.write(job.folder, patient_record(plain, choices, results, job))
     total = sum(job.seconds.values())

@@ -1,5 +1,7 @@
 """The section of a recommended target: where it is, what it is expected to cover, and what dose painting would add."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from twinjax.report.anatomy import dose_overlay, plan_overlay
@@ -91,9 +93,9 @@ def _targets_table(made: TargetRecommendation) -> Table:
         one, more = found["covered"][name], found["covered_gained"].get(name)
         gained, chance = "—", "—"
         if more is not None:
-            gained = f"{_points(more['mean'])} ({_points(more['lower'])} to {_points(more['upper'])})"
+            gained = _with_interval(more, "mean", _points)
             chance = f"{100 * found['probability_more_covered'][name]:.0f} %"
-        share = f"{_percent(one['mean'])} ({_percent(one['lower'])} to {_percent(one['upper'])})"
+        share = _with_interval(one, "mean", _percent)
         volume = f"{made.volume_mm3(name) / 1000:.1f}"
         rows.append([label, volume, share, _percent(found["covered_in_tail"][name]), gained, chance])
     columns = ["target", "volume (mL)", "cells inside, mean (90 % interval)"]
@@ -107,9 +109,9 @@ def _doses_table(made: TargetRecommendation) -> Table:
         one, ratio = found["surviving"][name], found["surviving_ratio"].get(name)
         times, chance = "—", "—"
         if ratio is not None:
-            times = f"{ratio['median']:.2f} ({ratio['lower']:.2f} to {ratio['upper']:.2f})"
+            times = _with_interval(ratio, "median", "{:.2f}".format)
             chance = f"{100 * found['probability_fewer'][name]:.0f} %"
-        share = f"{_percent(one['mean'])} ({_percent(one['lower'])} to {_percent(one['upper'])})"
+        share = _with_interval(one, "mean", _percent)
         dose, integral = found["largest_dose_gy"][name], found["integral_dose_gy_mm3"][name] / 1e6
         rows.append([label, f"{dose:.1f}", f"{integral:.2f}", share, times, chance])
     columns = ["dose", "largest (Gy)", "integral (Gy·L)", "cells that survive, mean (90 % interval)"]
@@ -122,6 +124,10 @@ def _recurrence_table(made: TargetRecommendation) -> Table:
     rows = [[region, *(_percent(shares[name]) for name in made.targets)] for region, shares in scored.items()]
     columns = ["segmented later", *(_names(made)[name] for name in made.targets)]
     return Table(columns, rows, "Share inside each target of what was segmented later, and held out.")
+
+
+def _with_interval(levels: Mapping[str, float], middle: str, shown: Callable[[float], str]) -> str:
+    return f"{shown(levels[middle])} ({shown(levels['lower'])} to {shown(levels['upper'])})"
 
 
 def _percent(share: float) -> str:

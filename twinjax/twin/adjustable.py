@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.treatment import AbstractTreatment, Regimen
+from twinjax.treatment.regimen import require_regimen
 
 # Of the largest dose: less is no dose.
 SMALLEST_SHARE = 1e-3
@@ -196,6 +198,11 @@ def dose_unit(treatment: AbstractTreatment) -> str:
     """The unit of a treatment's doses as the end of a name: `"_gy"`, `"_mg_m2"`, `"_mg"`; `""` where it has none."""
     sums = [key for key in treatment.burden() if key.startswith(TOTAL_DOSE)]
     return sums[0].removeprefix(TOTAL_DOSE) if sums else ""
+
+
+def named_regimen(standard: str | Regimen) -> Regimen:
+    """A standard of care: a name of conf/treatment, or the regimen itself."""
+    return load_named("treatment", standard) if isinstance(standard, str) else require_regimen(standard)
 
 
 def is_number(value, *, above: float) -> bool:

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
-from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
-from twinjax.treatment.regimen import require_regimen
-from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit
+from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit, named_regimen
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.control import control_named, tail_weights
 from twinjax.twin.dose_limits import DoseLimits
@@ -48,9 +46,7 @@ class PlanQuestion:
     regimen: Regimen = field(init=False)
 
     def __post_init__(self):
-        standard = self.standard
-        standard = load_named("treatment", standard) if isinstance(standard, str) else require_regimen(standard)
-        object.__setattr__(self, "regimen", standard)
+        object.__setattr__(self, "regimen", named_regimen(self.standard))
         control_named(self.control)
         tail_weights(np.zeros(1), self.tail)
         for name in ("starts", "max_iterations"):

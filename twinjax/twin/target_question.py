@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractSpatialModel, AbstractTumorModel
 from twinjax.treatment import Radiotherapy, Regimen
-from twinjax.treatment.regimen import require_regimen
-from twinjax.twin.adjustable import is_number
+from twinjax.twin.adjustable import is_number, named_regimen
 from twinjax.twin.control import tail_weights
 from twinjax.twin.plan import STANDARD_MARGIN_MM
 
@@ -48,9 +46,7 @@ class TargetQuestion:
     course: Radiotherapy = field(init=False)
 
     def __post_init__(self):
-        standard = self.standard
-        standard = load_named("treatment", standard) if isinstance(standard, str) else require_regimen(standard)
-        courses = [one for one in standard.treatments if isinstance(one, Radiotherapy)]
+        courses = [one for one in named_regimen(self.standard).treatments if isinstance(one, Radiotherapy)]
         if len(courses) != 1 or courses[0].log_kill is None or np.ptp(courses[0].doses) > 0:
             raise InputError("standard must have one course of radiotherapy, of equal fractions and an even dose")
         object.__setattr__(self, "course", courses[0])

@@ -1,5 +1,6 @@
 """Runs in TensorBoard: an event file in the folder of every run; `tensorboard --logdir outputs` shows them all."""
 
+import importlib.util
 import io
 import logging
 import os
@@ -31,12 +32,8 @@ class TensorBoardTracker(AbstractTracker):
     """
 
     def __post_init__(self):
-        try:
-            import tensorboardX  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                "tracking=tensorboard needs tensorboardX: pip install 'twinjax[tracking]'"
-            ) from error
+        if importlib.util.find_spec("tensorboardX") is None:
+            raise MissingDependencyError("tracking=tensorboard needs tensorboardX: pip install 'twinjax[tracking]'")
 
     def write(self, folder: Path, record: Record) -> None:
         """The file appears whole or not at all."""
