@@ -137,7 +137,7 @@ def test_importance_sampling_goes_on_too(tmp_path, monkeypatch):
 
     def interrupted(problem, z):
         calls.append(len(z))
-        if len(calls) == 4:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return solve(problem, z)
 
@@ -147,8 +147,8 @@ def test_importance_sampling_goes_on_too(tmp_path, monkeypatch):
         method.fit(PROBLEM, key=KEY)
     resumed = method.fit(PROBLEM, key=KEY)
     np.testing.assert_array_equal(resumed.z, whole.z)
-    # Five chunks: three before, and two after.
-    assert calls == [20] * 6
+    # Each time the mode and its four neighbours; of five chunks three before, and two after.
+    assert calls == [5, *[20] * 4, 5, *[20] * 2]
     assert resumed.diagnostics["log_evidence"] == whole.diagnostics["log_evidence"]
 
 

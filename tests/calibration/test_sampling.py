@@ -193,14 +193,14 @@ def test_too_few_samples_are_not_passed_off_as_a_posterior_and_repeat_exactly():
     np.testing.assert_array_equal(first.z, again.z)
 
 
-def test_importance_sampling_says_when_its_proposal_is_wrong():
-    """A mode that was never reached: the weights pile up on a few draws, and the shape of their tail tells."""
+def test_importance_sampling_finds_what_a_mode_that_was_never_reached_misses(normal):
     lost = LevenbergMarquardt(max_steps=1, estimate_noise=False)
     posterior = ImportanceSampler(proposals=100, effective=50, draws=101, progress=False, mode=lost).fit(
         PROBLEM, key=KEY
     )
     assert posterior.diagnostics["verdict"].startswith("NOT CONVERGED: Levenberg-Marquardt did not reach")
-    assert "Pareto k" in posterior.diagnostics["verdict"]
+    mean, deviation = moments(normal)
+    np.testing.assert_array_less(np.abs(moments(posterior)[0] - mean), 0.5 * deviation)
     assert posterior.z.shape == (2, 51, 2)
 
 

@@ -1,4 +1,4 @@
-"""The posterior by importance sampling from the Laplace approximation: forward solves only."""
+"""The posterior by importance sampling around the mode and along its ridges: forward solves, and few Jacobians."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import gammaln
+from jaxtyping import Float
 from tqdm import tqdm
 
 from twinjax.calibration.calibrator import AbstractCalibrator
@@ -14,32 +14,37 @@ from twinjax.calibration.checkpoint import Checkpoint
 from twinjax.calibration.density import CHUNK, log_densities
 from twinjax.calibration.diagnostics import smoothed_weights
 from twinjax.calibration.evidence import log_mean_weight
-from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
+from twinjax.calibration.levenberg_marquardt import Expansion, LevenbergMarquardt, Mode, expansion_of
 from twinjax.calibration.posterior import Posterior
+from twinjax.calibration.problem import InverseProblem
+from twinjax.calibration.ridge import Curve, curve_at, ridges
+from twinjax.calibration.student_mixture import StudentMixture
 from twinjax.core.errors import InputError
 
 log = logging.getLogger("twinjax")
 
 # Above this shape of the weights' tail importance sampling cannot be trusted (Vehtari et al. 2024, JMLR 25:72).
 LARGEST_PARETO_K = 0.7
-# Degrees of freedom of the proposal: tails that are heavier than those of a normal posterior.
-PROPOSAL_FREEDOM = 7.0
+# Curves that a further round adds, each so many of its own deviations from the others.
+HEAVIEST, NEAR = 4, 2.0
 
 
 class ImportanceSampler(AbstractCalibrator):
-    """Draws from a Student t around the mode, weighted to the posterior and resampled.
+    """Draws from normal curves with heavier tails around the mode and along the ridges that leave it, weighted.
 
-    The proposal has the mode and covariance of the Laplace approximation that `mode` finds; its weights are
-    smoothed by a generalised Pareto tail (PSIS; Vehtari et al. 2024, JMLR 25:72), whose shape k says whether the
-    approximation was near enough. Each draw costs one forward solve, and no gradient. The mean weight of the last round
-    is the evidence.
+    One normal curve at the mode, as the Laplace approximation has it, misses the mass of a posterior that is bent or
+    skew, and weights of draws that were never made cannot tell: the proposal follows such a posterior to where it ends
+    (`ridges`, our own composition). Weights are smoothed by a generalised Pareto tail (PSIS; Vehtari et al. 2024, JMLR
+    25:72), whose shape k says whether the proposal was near enough. Each draw costs one forward solve, and no gradient.
+    The mean weight is the evidence.
 
-    Where too few proposals are effective, the next round takes the mean and covariance of the weighted draws
-    (population Monte Carlo; Cappe et al. 2004, J Comput Graph Stat 13:907).
+    Where too few proposals are effective, the next round adds curves where the weights are largest, and all draws so
+    far are weighed against all curves (incremental mixture importance sampling; Raftery and Bao 2010, Biometrics
+    66:1162).
 
-    **Fields:** `proposals` per round, `rounds` at most, `effective` draws that are enough, `draws` (resampled from
-    the last round; rounded up to an even number), `mode`, `progress` (a bar on the terminal), `checkpoint` (a folder
-    from which an interrupted run goes on).
+    **Fields:** `proposals` per round, `rounds` at most, `effective` draws that are enough, `draws` (resampled; rounded
+    up to an even number), `mode`, `progress` (a bar on the terminal), `checkpoint` (a folder from which an interrupted
+    run goes on).
     """
 
     proposals: int = 500
@@ -63,55 +68,55 @@ class ImportanceSampler(AbstractCalibrator):
         key, key_resample, key_mode = jax.random.split(key, 3)
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         problem, mode, seconds = self.mode.kept_mode(problem, key=key_mode, checkpoint=checkpoint)
-        solves = 0
-        center, covariance = np.asarray(mode.z), np.asarray(mode.covariance)
+        began, view = time.perf_counter(), _View(problem, mode)
+        along = ridges(view.expansion, lambda w: log_densities(problem, view.z(w)), problem.dimension)
+        log.info("  ridges: %d directions, %d normal curves", along.walks, len(along.curves))
+        jacobians, solves = mode.jacobians + along.jacobians, along.solves
+        seconds += time.perf_counter() - began
+        proposal, new = StudentMixture.by_mass(along.curves, self.proposals), 0
+        w, target = np.zeros((0, problem.dimension)), np.zeros(0)
         for number in range(self.rounds):
-            z, proposal = self._proposals(center, covariance, jax.random.fold_in(key, number))
-            target, took = self._targets(problem, z, checkpoint, number)
-            seconds, solves = seconds + took, solves + len(z)
-            ratio = np.where(np.isfinite(target), target - proposal, -1e30)
+            drawn = proposal.draws(
+                np.random.default_rng(jax.random.key_data(jax.random.fold_in(key, number)).tolist()), new
+            )
+            found, took = self._targets(problem, view.z(drawn), checkpoint, number)
+            seconds, solves = seconds + took, solves + len(drawn)
+            w, target = np.concatenate([w, drawn]), np.concatenate([target, found])
+            ratio = np.where(np.isfinite(target), target + view.log_volume - proposal.log_density(w), -1e30)
             log_weights, pareto_k = smoothed_weights(ratio)
             weights = np.exp(log_weights - log_weights.max())
             weights /= weights.sum()
             effective = float(1 / np.sum(weights**2))
-            log.info("  round %d: %.0f of %d draws effective, Pareto k %.2f", number + 1, effective, len(z), pareto_k)
-            if effective >= self.effective and pareto_k < LARGEST_PARETO_K:
+            log.info("  round %d: %.0f of %d draws effective, Pareto k %.2f", number + 1, effective, len(w), pareto_k)
+            if (effective >= self.effective and pareto_k < LARGEST_PARETO_K) or number + 1 == self.rounds:
                 break
-            # Half the old covariance keeps a round of few effective draws from collapsing the next.
-            center = weights @ z
-            covariance = 0.5 * covariance + 0.5 * np.cov(z.T, aweights=weights).reshape(covariance.shape)
-        chosen = jax.random.choice(key_resample, len(z), (2, -(-self.draws // 2)), p=jnp.asarray(weights))
+            began, new = time.perf_counter(), len(proposal.curves)
+            curves = _heaviest(view, mode.cost, w, weights)
+            if not curves:
+                break
+            proposal = proposal.with_curves(curves, self.proposals)
+            jacobians, seconds = jacobians + len(curves), seconds + time.perf_counter() - began
+        chosen = jax.random.choice(key_resample, len(w), (2, -(-self.draws // 2)), p=jnp.asarray(weights))
         doubts = mode.doubts
         if not pareto_k < LARGEST_PARETO_K:
             doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
         log_evidence, log_evidence_error = log_mean_weight(ratio)
         return Posterior.from_draws(
             problem,
-            z[np.asarray(chosen)],
+            view.z(w)[np.asarray(chosen)],
             mode.z,
-            method="importance sampling from the Laplace approximation",
+            method="importance sampling from normal curves along the ridges",
             doubts=doubts,
             effective=effective,
             seconds=seconds,
             solves=solves,
             pareto_k=pareto_k,
+            normal_curves=len(proposal.curves),
             solver_failures=int(np.sum(~np.isfinite(target))),
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error,
-            **mode.report,
+            **mode.report | {"jacobians": jacobians},
         )
-
-    def _proposals(self, center, covariance, key) -> tuple[np.ndarray, np.ndarray]:
-        """Draws (proposals, parameters) of the Student t, and the logarithm of its density at each."""
-        n, freedom = len(center), PROPOSAL_FREEDOM
-        key_normal, key_scale = jax.random.split(key)
-        normal = jax.random.normal(key_normal, (self.proposals, n))
-        chi2 = 2 * jax.random.gamma(key_scale, freedom / 2, (self.proposals, 1))
-        white = np.asarray(normal / jnp.sqrt(chi2 / freedom), float)
-        constant = gammaln((freedom + n) / 2) - gammaln(freedom / 2) - 0.5 * n * np.log(freedom * np.pi)
-        constant -= 0.5 * np.linalg.slogdet(covariance)[1]
-        density = constant - 0.5 * (freedom + n) * np.log1p(np.sum(white**2, axis=1) / freedom)
-        return center + white @ np.linalg.cholesky(covariance).T, density
 
     def _targets(self, problem, z, checkpoint: Checkpoint, number: int) -> tuple[np.ndarray, float]:
         """The log density of every proposal, kept chunk by chunk, and the seconds that it took."""
@@ -127,3 +132,35 @@ class ImportanceSampler(AbstractCalibrator):
                 done, seconds = part.stop, before + time.perf_counter() - began
                 checkpoint.write(stage, (target, done, seconds))
         return target, seconds
+
+
+class _View:
+    """A problem in coordinates w in which the mode is 0 and the Laplace approximation standard normal."""
+
+    def __init__(self, problem: InverseProblem, mode: Mode):
+        self.problem, self.center = problem, np.asarray(mode.z)
+        variances, directions = np.linalg.eigh(mode.covariance)
+        self.axes = directions * np.sqrt(variances)
+        # What the logarithm of a density gains.
+        self.log_volume = 0.5 * float(np.log(variances).sum())
+
+    def z(self, w: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]:
+        return self.center + w @ self.axes.T
+
+    def expansion(self, w: Float[np.ndarray, " n"]) -> Expansion:
+        cost, gradient, hessian, expected = expansion_of(self.problem, self.z(w))
+        return cost, self.axes.T @ gradient, self.axes.T @ hessian @ self.axes, expected
+
+
+def _heaviest(view: _View, least: float, w: np.ndarray, weights: np.ndarray) -> list[Curve]:
+    """Curves at the draws of the largest weights, where the proposal had too little, none near another."""
+    left, curves = weights.copy(), []
+    while len(curves) < HEAVIEST and left.any():
+        curve, _ = curve_at(view.expansion, w[left.argmax()], least)
+        if curve is None:
+            left[left.argmax()] = 0.0
+            continue
+        away = w - curve.center
+        left[np.einsum("ij,ij->i", away, np.linalg.solve(curve.covariance, away.T).T) < NEAR**2] = 0.0
+        curves.append(curve)
+    return curves

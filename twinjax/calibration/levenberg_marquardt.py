@@ -92,6 +92,11 @@ class Mode:
         report = {"jacobians": self.jacobians, "starts": self.starts, "modes_found": self.found, "mode_gap_nats": gap}
         return report | {"unseen": list(self.unseen)}
 
+    def tell(self, seconds: float) -> None:
+        """A line of the log."""
+        doubt = "" if self.converged else " (NOT at a stationary point)"
+        log.info("  Levenberg-Marquardt: %d steps, cost %.4g, %.1f s%s", self.steps, self.cost, seconds, doubt)
+
     @property
     def log_mass(self) -> float:
         """Logarithm of the integral of the normal curve with the height and the curvature of this mode.
@@ -212,9 +217,12 @@ def _distinct(modes: list[Mode]) -> list[Mode]:
 
 
 def _descend(problem: InverseProblem, start, tolerance: float, max_steps: int, first_damping: float) -> Mode:
-    return descend(
+    began = time.perf_counter()
+    mode = descend(
         lambda z: expansion_of(problem, z), start, tolerance, max_steps, first_damping, names=coordinate_names(problem)
     )
+    mode.tell(time.perf_counter() - began)
+    return mode
 
 
 def descend(
@@ -231,7 +239,6 @@ def descend(
     `expansion(z)` is (cost, gradient, Gauss-Newton Hessian, predictions) with the prior in them, the cost infinite
     where the solve or its derivative fails; `names` are those of the coordinates of z.
     """
-    began = time.perf_counter()
     z = np.asarray(start, float)
     cost, gradient, hessian, expected = expansion(z)
     damping, factor, steps = first_damping * float(hessian.diagonal().max()), 2.0, 0
@@ -253,13 +260,6 @@ def descend(
             damping, factor = damping * factor, 2 * factor
         log.debug("  step %d: cost %.6g", steps, cost)
     converged = bool(distance < max(tolerance, NEAR_ENOUGH))
-    log.info(
-        "  Levenberg-Marquardt: %d steps, cost %.4g, %.1f s%s",
-        steps,
-        cost,
-        time.perf_counter() - began,
-        "" if converged else " (NOT at a stationary point)",
-    )
     covariance, unseen = np.linalg.inv(hessian), _unseen(names, hessian)
     return Mode(z, covariance, cost, gradient, steps, converged, steps + 1, unseen=unseen, expected=expected)
 

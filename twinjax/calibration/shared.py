@@ -72,7 +72,9 @@ def fit_shared(
 
     coordinates = [name for name, common in zip(names, together, strict=True) if common]
     everyone = [f"{name} of patient {i + 1}" for i in range(count) for name in names if name not in coordinates]
+    began = time.perf_counter()
     mode = descend(expansion, np.zeros(first + count * own), tolerance, max_steps, names=[*coordinates, *everyone])
+    mode.tell(time.perf_counter() - began)
     return SharedMode(
         tuple(coordinates),
         mode.z[:first],
