@@ -155,11 +155,10 @@ def run(config: DictConfig) -> dict:
     from twinjax.job import persistent_cache, run_cohort, run_patient
 
     persistent_cache()
-    composed = HydraConfig.get().runtime
-    choices = {group: choice for group, choice in composed.choices.items() if choice is not None}
+    folder, choices = _composed()
     many = bool(config.get("cohort"))
-    with only_job_in(composed.output_dir):
-        found = (run_cohort if many else run_patient)(config, composed.output_dir, choices)
+    with only_job_in(folder):
+        found = (run_cohort if many else run_patient)(config, folder, choices)
     if many and found["failed"]:
         count = f"{len(found['failed'])} of {found['patients']}"
         raise IncompleteCohort(f"{count} patients have no results; see cohort.csv")
@@ -171,6 +170,12 @@ def run_train(config: DictConfig) -> dict:
     from twinjax.job import persistent_cache, run_training
 
     persistent_cache()
+    folder, choices = _composed()
+    with only_job_in(folder):
+        return run_training(config, folder, choices)
+
+
+def _composed() -> tuple[str, dict[str, str]]:
+    """The folder of the run, and the choice of every group that has one."""
     composed = HydraConfig.get().runtime
-    with only_job_in(composed.output_dir):
-        return run_training(config, composed.output_dir, {name: str(c) for name, c in composed.choices.items() if c})
+    return composed.output_dir, {group: choice for group, choice in composed.choices.items() if choice is not None}

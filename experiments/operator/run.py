@@ -5,9 +5,10 @@
 
 Brains and tumours that the training has not seen (synthetic), solved on a grid twice as fine; and, where TWINJAX_DATA
 names the folder with public data, tumours (synthetic too) in the tissue of a real patient and of the SRI24 atlas. The
-network and simpler answers on its own grid: the solver there, the solver in even tissue, the training example that is
-nearest in its parameters, the density at the start. Prints a table, median and nine of ten of each error, then
-processor times of one answer; draws some tumours. What the network refuses (outside its ranges) is not scored.
+network and simpler answers on its own grid: itself before training, the solver there, the solver in even tissue, the
+training example that is nearest in its parameters, the density at the start. Prints tables, median (and nine of ten) of
+each error, then processor times of one answer; draws some tumours. What the network refuses (outside its ranges) is not
+scored.
 """
 
 import argparse
@@ -40,6 +41,7 @@ PLACES = 8
 # Parameters in which training examples are near or far.
 NEAR_IN = ("reach", "diffusivity", "proliferation_rate", "days", "initial_radius", "initial_extent", "tissue")
 TIMED = 20
+SOLVER = "solver on its grid"
 
 
 @eqx.filter_jit
@@ -60,9 +62,9 @@ def even(box, growth, spacing: float) -> FisherKPP:
     return on_grid(box._replace(mask=full > 0, relative=mean * full), growth, spacing)
 
 
-def answers(operator, training, examples) -> dict[str, list[np.ndarray]]:
-    """Of every method, the densities of the examples."""
-    found = {"operator network": predicted(operator, examples)}
+def answers(operator, begun, training, examples) -> dict[str, list[np.ndarray]]:
+    """Of every method, the densities of the examples; `begun` is the operator before training."""
+    found = {"operator network": predicted(operator, examples), "before training": predicted(begun, examples)}
     grid, evenly, nearest, unchanged = [], [], [], []
     near = np.stack([np.log(training.told[name] + 1e-3) for name in NEAR_IN])
     spread = near.std(axis=1)
@@ -75,7 +77,7 @@ def answers(operator, training, examples) -> dict[str, list[np.ndarray]]:
         nearest.append(training.share[closest] * box.mask)
         unchanged.append(share0)
     return found | {
-        f"solver, {operator.spacing:g} mm": grid,
+        SOLVER: grid,
         "solver, even tissue": evenly,
         "nearest training example": nearest,
         "density at the start": unchanged,
@@ -157,7 +159,7 @@ def times(operator, tumors, examples, seed: int) -> None:
 
 def figure(methods: dict, examples, path: Path) -> None:
     """Slices of three tumours, the error of which is the median and more."""
-    network, grid = list(methods.values())[:2]
+    network, grid = methods["operator network"], methods[SOLVER]
     errors = accuracy(network, examples.share).relative_l2
     order = np.argsort(errors)
     rows = [order[int(share * (len(order) - 1))] for share in (0.25, 0.5, 0.9)]
@@ -171,7 +173,7 @@ def figure(methods: dict, examples, path: Path) -> None:
             f"solver, {growth.days:.0f} days",
             f"network ({errors[number]:.2f})",
             "off by",
-            "solver, 4 mm, off by",
+            "solver on its grid, off by",
         ]
         for panel, values, title in zip(panels, shown, titles, strict=True):
             signed = "off" in title
@@ -199,10 +201,11 @@ if __name__ == "__main__":
     config = OmegaConf.load(arguments.folder / "config.yaml")
     description, operator = instantiate(config.training), load_operator(arguments.folder / "operator.safetensors")
     training, test = (description.examples(kind, config.seed) for kind in ("brains", "test_brains"))
+    begun = description.begun(training, seed=config.seed, precision=config.precision)
     sets = {"unseen virtual brains": test} | real_examples(description.tumors, config.seed)
     for name, examples in sets.items():
         examples, refused = accepted(operator, examples)
-        methods = answers(operator, training, examples)
+        methods = answers(operator, begun, training, examples)
         table(f"{name}: {examples.count} tumours, {refused} refused", methods, examples.share)
         if name == "unseen virtual brains":
             figure(methods, examples, arguments.output / "unseen_brains.png")

@@ -111,6 +111,11 @@ def test_another_training_in_the_same_folder_is_refused(command, whole, tmp_path
     assert "seed=0, not 1" in shown.err and "[1/" not in shown.out
 
 
+def test_its_help_is_its_own(command, capsys):
+    assert command("--help", train=True) == 0
+    assert "twinjax-train precision=float64" in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused(command, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert command(*SMALL, f"hydra.run.dir={tmp_path / 'file' / 'below'}", train=True) == 2

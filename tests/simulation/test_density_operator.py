@@ -13,7 +13,7 @@ from twinjax.domain import Domain
 from twinjax.model import FisherKPP, PointSeed
 from twinjax.network import fourier_operator
 from twinjax.simulation import DensityOperator, cube_about, load_operator, save_operator
-from twinjax.simulation.density_operator import FIELDS, OUTPUTS, SCALARS, described
+from twinjax.simulation.density_operator import FIELDS, OUTPUTS, SCALARS, described, spread_evenly
 
 VOXELS, SPACING = 8, 4.0
 
@@ -47,6 +47,16 @@ def test_densities_keep_their_bounds_and_nothing_is_outside_the_tissue(operator,
     inside = np.asarray(model.domain.mask)
     assert (found[~inside] == 0).all() and found[inside].min() > 0 and found.max() <= 0.8
     assert np.abs(found - state0).max() > 0.05
+
+
+def test_even_diffusion_is_that_of_a_gaussian_far_out_too():
+    place = np.arange(40) - 19.5
+    found = spread_evenly(jnp.asarray(np.exp(-(place**2) / (2 * 4.0))), jnp.asarray(3.0))
+    # The variance rises by 2 D t.
+    exact = np.sqrt(4 / 10) * np.exp(-(place**2) / (2 * 10.0))
+    assert exact.min() < 1e-8
+    np.testing.assert_allclose(found[4:-4], exact[4:-4], rtol=2e-2)
+    np.testing.assert_allclose(found.sum(), exact.sum(), rtol=1e-6)
 
 
 def test_it_begins_at_the_initial_density_and_grows_alone_without_diffusion(operator, model, state0):
@@ -96,6 +106,10 @@ def test_other_times_grids_and_tumours_are_refused(operator, model, state0):
     for days, start, words in ((90.0, state0, "days = 90"), (60.0, 0.1 * state0, "initial_radius")):
         with pytest.raises(InputError, match=words):
             operator.predict(model, start, days)
+    with pytest.raises(InputError, match="state0 has shape"):
+        operator.predict(model, state0[1:], 60.0)
+    with pytest.raises(InputError, match="initial_radius = nan"):
+        operator.predict(model, state0.at[4, 4, 4].set(jnp.nan), 60.0)
     finer = FisherKPP(Domain(np.ones((VOXELS,) * 3), (2.0,) * 3), diffusivity=0.1, proliferation_rate=0.05)
     with pytest.raises(InputError, match="cube_about"):
         operator.predict(finer, state0, 60.0)

@@ -1,5 +1,6 @@
 """The training of an operator network: its examples, and a small one that must reach its stated error."""
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ def test_examples_are_tumours_that_grow_in_brains_of_their_own(examples):
     assert {leaf.dtype for leaf in jax.tree.leaves(brains)} <= {np.dtype(d) for d in ("float32", "bool", "int64")}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_precision_is_that_of_weights_and_densities(examples, precision):
+    begun = TRAINING.begun(examples["brains"], seed=0, precision=precision)
+    *inputs, _ = examples["brains"].of(np.asarray(0))
+    found = eqx.filter_eval_shape(lambda operator: operator.share(*inputs), begun)
+    assert {leaf.dtype for leaf in jax.tree.leaves((begun, found))} == {np.dtype(precision)}
+
+
 def test_densities_are_averaged_over_the_tissue_of_a_voxel():
     share, mask = np.zeros((2, 2, 4)), np.zeros((2, 2, 4), bool)
     mask[0], share[0] = True, 0.6
@@ -73,7 +82,6 @@ def test_a_small_training_reaches_its_error_on_brains_it_has_not_seen(examples):
     test = examples["test_brains"]
     before, after = (accuracy(predicted(o, test), test.share).summary() for o in (begun, done.best))
     still = accuracy(test.share0[test.tumor], test.share).summary()
-    print(before, after, still)
     assert after["relative_l2_median"] < 0.09
     assert after["relative_l2_median"] < 0.7 * before["relative_l2_median"]
     assert after["relative_l2_median"] < 0.3 * still["relative_l2_median"]

@@ -13,6 +13,7 @@ from twinjax.core.errors import InputError
 from twinjax.core.products import contracted
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP
+from twinjax.model.growth import LogisticGrowth
 from twinjax.network import Network
 
 # Densities are known to this part of the capacity: logits end at 21.
@@ -63,7 +64,7 @@ class DensityOperator(eqx.Module):
     pulled by those. The network N (`twinjax.network.FourierOperator`) of s_c, u_0, D(x), the mask, rho t, 2 sqrt(D rho)
     t and sqrt(D / rho) says which of them holds where, and what differs.
 
-    So 0 <= u <= K, u is zero outside the mask, u(0) = u_0 (to 1e-9) and without diffusion the growth is logistic,
+    So 0 <= u <= K, u is zero outside the mask, u(0) = u_0 (to 1e-5) and without diffusion the growth is logistic,
     whatever the weights are. It is differentiable in all that goes in.
 
     **Fields:** `network`; `spacing` (mm) and `voxels`, an edge of the cube; `ranges`, each quantity with the lowest
@@ -99,7 +100,7 @@ class DensityOperator(eqx.Module):
 
     def predict(self, model: FisherKPP, state0: Float[Array, "*grid"], days: float) -> Float[Array, "*grid"]:
         """As `density`, with `InputError` for all that it was not trained for."""
-        if not (isinstance(model, FisherKPP) and type(model.growth).__name__ == "LogisticGrowth"):
+        if not (isinstance(model, FisherKPP) and isinstance(model.growth, LogisticGrowth)):
             raise InputError("the operator network knows FisherKPP with logistic growth; ask the solver (simulate)")
         if jnp.ndim(model.diffusivity) or jnp.ndim(model.proliferation_rate):
             raise InputError("the operator network takes a diffusivity and a rate that are numbers; ask the solver")
@@ -109,6 +110,8 @@ class DensityOperator(eqx.Module):
                 f"the operator network works on {self.voxels}³ voxels of {self.spacing:g} mm, not on {domain.shape} "
                 f"of {domain.spacing} mm: twinjax.simulation.cube_about brings a domain there"
             )
+        if np.shape(state0) != wanted:
+            raise InputError(f"state0 has shape {np.shape(state0)}, the model's grid {wanted}")
         ranges = dict(self.ranges)
         for name, value in described(model, state0, days).items():
             low, high = ranges[name]

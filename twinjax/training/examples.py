@@ -80,17 +80,20 @@ class Tumors:
         for name in ("diffusivity", "proliferation_rate", "white_grey_ratio", "start_mm"):
             values = getattr(self, name)
             if len(values) != 2 or not 0 < values[0] <= values[1]:
-                raise InputError(f"tumors.{name} must be two positive numbers, the lower first, got {list(values)}")
+                raise InputError(
+                    f"training.tumors.{name} must be two positive numbers, the lower first, got {list(values)}"
+                )
         for name in ("voxels", "per_brain", "times"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"tumors.{name} must be a whole number of at least 1, got {value}")
+                raise InputError(f"training.tumors.{name} must be a whole number of at least 1, got {value}")
         for name in ("resolution_mm", "longest_days", "farthest_mm"):
             if not getattr(self, name) > 0:
-                raise InputError(f"tumors.{name} must be positive, got {getattr(self, name)}")
-        if self.start_mm[1] + self.farthest_mm > self.voxels * self.resolution_mm / 2:
+                raise InputError(f"training.tumors.{name} must be positive, got {getattr(self, name)}")
+        front, wall = self.start_mm[1] + self.farthest_mm, self.voxels * self.resolution_mm / 2
+        if front > wall:
             raise InputError(
-                f"tumors: fronts come up to {self.start_mm[1] + self.farthest_mm:g} mm far, and the walls of the cube "
-                f"are {self.voxels * self.resolution_mm / 2:g} mm away; raise voxels, or lower start_mm or farthest_mm"
+                f"training.tumors: fronts come up to {front:g} mm far, and the walls of the cube are {wall:g} mm away; "
+                "raise voxels, or lower start_mm or farthest_mm"
             )
 
     def brain(self, seed: int) -> Domain:
@@ -172,7 +175,7 @@ def _blocks(array: np.ndarray) -> np.ndarray:
 def gathered(tumors: Sequence[GrownTumor]) -> Examples:
     """The examples of these tumours in single precision; `InputError` where there are none."""
     if not tumors:
-        raise InputError("tumors: none is dense enough to be seen at the start; raise start_mm")
+        raise InputError("training.tumors: none is dense enough to be seen at the start; raise its start_mm")
     each = [(number, tumor, day) for number, tumor in enumerate(tumors) for day in tumor.days]
     growth = [Growth(tumor.model.diffusivity, tumor.model.proliferation_rate, day) for _, tumor, day in each]
     return Examples(

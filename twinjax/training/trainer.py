@@ -80,11 +80,15 @@ class Trainer:
     def __post_init__(self):
         for name in ("steps", "batch", "every", "patience"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"trainer.{name} must be a whole number of at least 1, got {value}")
+                raise InputError(f"training.trainer.{name} must be a whole number of at least 1, got {value}")
         if self.every > self.steps:
-            raise InputError(f"trainer.every={self.every} is more than trainer.steps={self.steps}; lower it")
+            raise InputError(
+                f"training.trainer.every={self.every} is more than training.trainer.steps={self.steps}; lower it"
+            )
         if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise InputError("trainer.learning_rate must be positive, and trainer.weight_decay not negative")
+            raise InputError(
+                "training.trainer.learning_rate must be positive, and training.trainer.weight_decay not negative"
+            )
 
     def fit(
         self,
@@ -106,7 +110,9 @@ class Trainer:
         checkpoint of another training.
         """
         if self.batch > examples.count:
-            raise InputError(f"trainer.batch={self.batch} is more than the {examples.count} examples; lower it")
+            raise InputError(
+                f"training.trainer.batch={self.batch} is more than the {examples.count} examples; lower it"
+            )
         method, state = self._method(), self._begun(begun)
         seen = validation.of(np.arange(validation.count))
         state = checkpoint.read(state) or state
@@ -163,8 +169,8 @@ class Trainer:
         kept = checkpoint.latest()
         where = "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is kept"
         return (
-            f"the loss is no number any longer at step {int(state.step)}; {where}. Lower trainer.learning_rate "
-            f"(now {self.learning_rate:g}), or take precision=float64"
+            f"the loss is no number any longer at step {int(state.step)}; {where}. In another folder, "
+            f"lower training.trainer.learning_rate (now {self.learning_rate:g}), or take precision=float64"
         )
 
 
