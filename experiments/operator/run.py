@@ -206,7 +206,7 @@ if __name__ == "__main__":
     for name, examples in sets.items():
         examples, refused = accepted(operator, examples)
         methods = answers(operator, begun, training, examples)
-        table(f"{name}: {examples.count} tumours, {refused} refused", methods, examples.share)
+        table(f"{name}: {examples.count} examples, {refused} refused", methods, examples.share)
         if name == "unseen virtual brains":
             figure(methods, examples, arguments.output / "unseen_brains.png")
             times(operator, description.tumors, examples, config.seed)

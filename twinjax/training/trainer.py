@@ -116,7 +116,9 @@ class Trainer:
         method, state = self._method(), self._begun(begun)
         seen = validation.of(np.arange(validation.count))
         state = checkpoint.read(state) or state
-        with tqdm(total=self.steps, initial=int(state.step), desc="  train", disable=not progress) as bar:
+        with tqdm(
+            total=self.steps, initial=int(state.step), desc="  train", disable=not progress, mininterval=1.0
+        ) as bar:
             while int(state.step) < self.steps and not self._stalled(state):
                 state = self._round(state, method, loss, examples, seen, seed, bar)
                 if not np.isfinite(_last(state, self.every)):
