@@ -38,9 +38,9 @@ ROUNDING = 1e-6
 class Growth(NamedTuple):
     """How a tumour grows: `diffusivity` D (mm²/day, white matter), `proliferation_rate` rho (1/day), for `days`."""
 
-    diffusivity: Float[Array, "..."]
-    proliferation_rate: Float[Array, "..."]
-    days: Float[Array, "..."]
+    diffusivity: Float[ArrayLike, "..."]
+    proliferation_rate: Float[ArrayLike, "..."]
+    days: Float[ArrayLike, "..."]
 
     @property
     def reach(self) -> Float[Array, "..."]:
@@ -51,8 +51,8 @@ class Growth(NamedTuple):
 class Box(NamedTuple):
     """The tissue that a tumour grows in: `mask`, and D(x) `relative` to that of white matter, zero outside."""
 
-    mask: Bool[Array, "*grid"]
-    relative: Float[Array, "*grid"]
+    mask: Bool[ArrayLike, "*grid"]
+    relative: Float[ArrayLike, "*grid"]
 
 
 class DensityOperator(eqx.Module):
@@ -77,21 +77,21 @@ class DensityOperator(eqx.Module):
     ranges: tuple[tuple[str, tuple[float, float]], ...] = eqx.field(static=True)
     errors: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
 
-    def share(self, box: Box, share0: Float[Array, "*grid"], growth: Growth) -> Float[Array, "*grid"]:
+    def share(self, box: Box, share0: Float[ArrayLike, "*grid"], growth: Growth) -> Float[Array, "*grid"]:
         """u / K after the growth, from u_0 / K; nothing is checked, and all may be traced."""
         dtype = jax.tree.leaves(self.network)[0].dtype
-        box, share0, growth = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (box, share0, growth))
-        start = _logit(share0)
-        grown, reach = growth.proliferation_rate * growth.days, growth.reach / REACH_SCALE_MM
-        length = jnp.sqrt(growth.diffusivity / growth.proliferation_rate) / LENGTH_SCALE_MM
-        steps = growth.diffusivity * growth.days / self.spacing**2
-        added = jnp.stack([_logit(spread_evenly(share0, c * steps)) - start for c in EVEN], axis=-1)
-        speed = jnp.sqrt(box.relative + SLOWEST)
-        fields = jnp.stack([start / LOGIT_SCALE, share0, speed, reach * speed, box.mask], axis=-1)
-        scalars = jnp.stack([grown / GROWTH_SCALE, reach, length])
+        mask, relative, density = (jnp.asarray(leaf, dtype) for leaf in (*box, share0))
+        diffusivity, rate, days = (jnp.asarray(leaf, dtype) for leaf in growth)
+        start, grown = _logit(density), rate * days
+        reach = Growth(diffusivity, rate, days).reach / REACH_SCALE_MM
+        steps = diffusivity * days / self.spacing**2
+        added = jnp.stack([_logit(spread_evenly(density, c * steps)) - start for c in EVEN], axis=-1)
+        speed = jnp.sqrt(relative + SLOWEST)
+        fields = jnp.stack([start / LOGIT_SCALE, density, speed, reach * speed, mask], axis=-1)
+        scalars = jnp.stack([grown / GROWTH_SCALE, reach, jnp.sqrt(diffusivity / rate) / LENGTH_SCALE_MM])
         learned = self.network(jnp.concatenate([fields, added / LOGIT_SCALE], axis=-1), scalars)
         chosen = jnp.sum((1 / len(EVEN) + learned[..., 1:]) * added, axis=-1)
-        return box.mask * jax.nn.sigmoid(start + grown + chosen + OUTPUT_SCALE * reach * learned[..., 0])
+        return mask * jax.nn.sigmoid(start + grown + chosen + OUTPUT_SCALE * reach * learned[..., 0])
 
     def density(self, model: FisherKPP, state0: Float[Array, "*grid"], days: ArrayLike) -> Float[Array, "*grid"]:
         """u after `days`, from `state0` on the model's grid; nothing is checked, and all may be traced."""
@@ -159,8 +159,8 @@ def described(model: FisherKPP, state0: Float[ArrayLike, "*grid"], days: float) 
     index = np.indices(domain.shape) - np.reshape(domain.shape, (-1, 1, 1, 1)) / 2 + 0.5
     far = np.sqrt(((index * np.reshape(domain.spacing, (-1, 1, 1, 1))) ** 2).sum(axis=0))
     return {
-        "diffusivity": float(growth.diffusivity),
-        "proliferation_rate": float(growth.proliferation_rate),
+        "diffusivity": float(model.diffusivity),
+        "proliferation_rate": float(model.proliferation_rate),
         "white_grey_ratio": float(model.white_grey_ratio),
         "days": float(days),
         "reach": float(growth.reach),

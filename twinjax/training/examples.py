@@ -112,13 +112,13 @@ class Tumors:
         found = 0
         for _ in range(TRIES):
             start = self._growth(rng)._replace(days=0.0)
-            ratio, front = self._drawn(rng, "white_grey_ratio"), rng.uniform(*self.start_mm)
+            ratio, front = self._drawn(rng, "white_grey_ratio"), rng.uniform(self.start_mm[0], self.start_mm[1])
             later = self._growth(rng)
             longest = min(self.longest_days, self.farthest_mm / float(later._replace(days=1.0).reach))
             days = np.sort(rng.uniform(0.0, longest, self.times))
             age = front / float(start._replace(days=1.0).reach)
-            models = (self._model(fine, growth, ratio) for growth in (start, later))
-            share0, shares = solved(*models, age, days)
+            first, then = (self._model(fine, growth, ratio) for growth in (start, later))
+            share0, shares = solved(first, then, age, days)
             if share0.max() < VISIBLE:
                 continue
             at_start, *ends = (averaged(share, fine.mask) for share in (share0, *shares))
@@ -131,7 +131,8 @@ class Tumors:
         return Growth(self._drawn(rng, "diffusivity"), self._drawn(rng, "proliferation_rate"), 0.0)
 
     def _drawn(self, rng, name: str) -> float:
-        return float(np.exp(rng.uniform(*np.log(getattr(self, name)))))
+        low, high = np.log(getattr(self, name))
+        return float(np.exp(rng.uniform(low, high)))
 
     def _model(self, domain: Domain, growth: Growth, ratio: float) -> FisherKPP:
         return FisherKPP(

@@ -49,6 +49,7 @@ def varied_brain(
 def _template() -> tuple[np.ndarray, np.ndarray]:
     """(2, X, Y, Z) white and grey matter of the template at 1 mm, and the affine from MNI to its index."""
     template = brain_template(1.0)
+    assert template.white_matter is not None and template.grey_matter is not None
     return np.stack([template.white_matter, template.grey_matter]), np.linalg.inv(template.affine)
 
 
