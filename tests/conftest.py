@@ -55,16 +55,16 @@ def _forget_programs():
 
 @pytest.fixture
 def command(monkeypatch):
-    """Runs `twinjax ...` in this process, and returns its exit code.
+    """Runs `twinjax ...`, or with `train=True` `twinjax-train ...`, in this process, and returns its exit code.
 
     Logging and the compilation cache are afterwards as they were.
     """
-    from twinjax.app import main
+    from twinjax import app
 
-    def run(*arguments: str) -> int:
+    def run(*arguments: str, train: bool = False) -> int:
         monkeypatch.setattr(sys, "argv", ["twinjax", *arguments])
         try:
-            main()
+            app.train() if train else app.main()
         except SystemExit as stopped:
             return int(stopped.code or 0)
         return 0

@@ -4,10 +4,11 @@ What the user can mend ends with one line on the terminal and exit code 2.
 """
 
 import errno
+import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 # Two devices let two chains run side by side on a processor; JAX reads this once, at its import.
@@ -45,14 +46,35 @@ def main() -> None:
         if arguments[:1] == ["predict_gbm"]:
             _predict_gbm(arguments[1:])
             return
-        _refuse_contradictions(arguments)
-        offer()
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_guarded)()
+        _compose("config", run)
     except MENDABLE as error:
         _stop(error)
     except KeyboardInterrupt:
-        print("twinjax: stopped; a cohort goes on where it was with the same command", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        _interrupted("a cohort goes on where it was with the same command")
+
+
+def train() -> None:
+    """Entry point of the `twinjax-train` command."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _compose("train", run_train)
+    except MENDABLE as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        _interrupted("with hydra.run.dir=... of its folder the same command goes on from the last checkpoint")
+
+
+def _compose(config_name: str, job: Callable[[DictConfig], dict]) -> None:
+    """Compose the configuration of that name by the command's arguments, and do the job on it."""
+    _refuse_contradictions(sys.argv[1:])
+    offer()
+    guarded = functools.partial(_guarded, job)
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
+
+
+def _interrupted(hint: str) -> NoReturn:
+    print(f"twinjax: stopped; {hint}", file=sys.stderr)
+    raise SystemExit(INTERRUPTED) from None
 
 
 def _compare(folders: Sequence[str]) -> None:
@@ -99,12 +121,12 @@ def _refuse_contradictions(arguments: Sequence[str]) -> None:
         seen[key] = argument
 
 
-def _guarded(config: DictConfig) -> dict[str, float]:
+def _guarded(job: Callable[[DictConfig], dict], config: DictConfig) -> dict[str, float]:
     """Run, and end before Hydra adds its own lines to an error; the numbers found, for a sweeper that follows them."""
     from twinjax.job.tracking import numbers_of
 
     try:
-        return numbers_of(run(config))
+        return numbers_of(job(config))
     except MENDABLE as error:
         # A sweep does its other jobs first, and then raises the first error again.
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -133,12 +155,27 @@ def run(config: DictConfig) -> dict:
     from twinjax.job import persistent_cache, run_cohort, run_patient
 
     persistent_cache()
-    composed = HydraConfig.get().runtime
-    choices = {group: choice for group, choice in composed.choices.items() if choice is not None}
+    folder, choices = _composed()
     many = bool(config.get("cohort"))
-    with only_job_in(composed.output_dir):
-        found = (run_cohort if many else run_patient)(config, composed.output_dir, choices)
+    with only_job_in(folder):
+        found = (run_cohort if many else run_patient)(config, folder, choices)
     if many and found["failed"]:
         count = f"{len(found['failed'])} of {found['patients']}"
         raise IncompleteCohort(f"{count} patients have no results; see cohort.csv")
     return found
+
+
+def run_train(config: DictConfig) -> dict:
+    """The training on a configuration composed from conf/train.yaml; returns what `results.json` holds."""
+    from twinjax.job import persistent_cache, run_training
+
+    persistent_cache()
+    folder, choices = _composed()
+    with only_job_in(folder):
+        return run_training(config, folder, choices)
+
+
+def _composed() -> tuple[str, dict[str, str]]:
+    """The folder of the run, and the choice of every group that has one."""
+    composed = HydraConfig.get().runtime
+    return composed.output_dir, {group: choice for group, choice in composed.choices.items() if choice is not None}

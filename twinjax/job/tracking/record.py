@@ -45,7 +45,6 @@ def patient_record(
 
     **Arguments:** `config`, plain and without places of the machine; `results` as `results.json` holds them.
     """
-    origin = results["provenance"]
     return Record(
         settings_of_run(config, choices),
         {
@@ -58,7 +57,7 @@ def patient_record(
             "verdict": results["diagnostics"]["verdict"],
             "metrics": _table(results["metrics"], ("metric", "value", "unit", "target", "met", "n")),
             "parameters": _table(results["parameters"], ("parameter", "median", "lower", "upper", "unit")),
-            "provenance": "\n".join(f"- {name}: {origin[name]}" for name in ORIGIN),
+            "provenance": _provenance(results),
             "files": _files(run),
         },
         _curves(run),
@@ -79,6 +78,27 @@ def cohort_record(
             "metrics": _table(summary["metrics"], ("metric", "value", "error", "unit", "target", "met", "patients")),
             "files": _files(run),
         },
+    )
+
+
+def training_record(
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    results: Mapping[str, Any],
+    losses: Mapping[str, Sequence[float]],
+    run: Run,
+) -> Record:
+    """Of the training of a network, whose tumours are all synthetic; `losses` by name, round by round."""
+    return Record(
+        settings_of_run(config, choices),
+        {"metrics": _metrics(results), "diagnostics": _diagnostics(results), "seconds": run.seconds},
+        {
+            "metrics": _table(results["metrics"], ("metric", "value", "n")),
+            "provenance": _provenance(results),
+            "files": _files(run),
+        },
+        losses,
+        [("Training", (run.folder / "losses.png").read_bytes())],
     )
 
 
@@ -115,6 +135,10 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _provenance(results: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {results['provenance'][name]}" for name in ORIGIN)
 
 
 def _files(run: Run) -> str:
