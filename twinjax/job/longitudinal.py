@@ -12,6 +12,7 @@ from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, check_grid_of, common_results
+from twinjax.job.progression import progressions
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.job.target import recommend_target
@@ -43,10 +44,10 @@ def run_longitudinal(
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
-    `density_std_...` on the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect`
-    also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of
-    `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
+    `results.json`, `volumes.csv`, `progression.csv`, `laboratory.csv` where values were measured,
+    `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid, and of a calibrated field those of
+    `calibrate`. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with
+    `forecast.dicom_series` those of `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -83,6 +84,8 @@ def run_longitudinal(
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
                 run.write_field(file, field_, prediction.domain, patient, grid_of=settings.grid_of)
         run.write_csv("volumes.csv", prediction.volume_rows())
+        progression = progressions(prediction, settings, since=last_day)
+        run.write_csv("progression.csv", [one.row() for one in progression])
         if source is not None:
             export_dicom(run, patient, prediction, source)
         displacement = None
@@ -122,6 +125,7 @@ def run_longitudinal(
     results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores_by_visit": scores,
         "scores_of_laboratory": laboratory,
+        "progression": [one.row() for one in progression],
         "options": None if comparison is None else comparison.rows(),
         **recommendation_results(recommendation),
         "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
@@ -138,6 +142,7 @@ def run_longitudinal(
             scores=scores,
             laboratory=laboratory,
             metrics=rows,
+            progression=progression,
             comparison=comparison,
             recommendation=recommendation,
             options=options,
