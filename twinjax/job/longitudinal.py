@@ -15,7 +15,7 @@ from twinjax.job.output import Run, check_grid_of, common_results
 from twinjax.job.progression import progressions
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
-from twinjax.job.target import recommend_target
+from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
@@ -54,6 +54,7 @@ def run_longitudinal(
     past = patient.until(last_day)
     options = treatment_options(settings)
     check_grid_of(patient, settings.grid_of)
+    at_risk = organ_at_risk(patient, question)
     source = source_of(patient, settings.dicom_series)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
@@ -111,7 +112,16 @@ def run_longitudinal(
     if isinstance(question, TargetQuestion):
         later = {f"core, day {visit.day:g}": visit.scan.core for visit in patient.visits_after(last_day)}
         recommendation = recommend_target(
-            run, twin, question, patient, past.visits[-1].scan, settings, day=last_day, later=later, source=source
+            run,
+            twin,
+            question,
+            patient,
+            past.visits[-1].scan,
+            settings,
+            day=last_day,
+            later=later,
+            at_risk=at_risk,
+            source=source,
         )
     else:
         recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)

@@ -191,9 +191,14 @@ class DigitalTwin:
 
         **Arguments:** `scan`, with the core that the standard is drawn around and the mask of the organ; `at_risk`, an
         organ with a largest dose of its own. Others, draws and errors are those of `recommend`; `InputError`, too, for
-        a model without space or a volume that the organ does not have.
+        a model without space, a volume that the organ does not have, or a mask of `question` that was not read.
         """
         question.check(self.model)
+        if question.at_risk is not None and at_risk is None:
+            raise InputError(
+                f"the question names an organ at risk, '{question.at_risk}', whose mask is not given: "
+                "at_risk=OrganAtRisk(patient.mask(question.at_risk), question.largest_dose_at_risk)"
+            )
         past = self._before(decision_day, decision_day + 1.0, given, draws)
         whole = self._under(past + Regimen((question.course.shifted(decision_day),)))
         assert isinstance(whole.model, AbstractSpatialModel)
