@@ -58,7 +58,7 @@ RECIST_VOLUME = Criterion(
 PCWG_PSA = Criterion(
     "pcwg3",
     "PCWG3",
-    PCWG,
+    f"{PCWG}, for castrate testosterone: a rise while treatment pauses is no resistance",
     "a PSA 25 % and 2 ng/mL above {}, still so three weeks later, and not in the first 12 weeks",
     relative=0.25,
     absolute=2.0,
