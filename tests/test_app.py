@@ -100,6 +100,12 @@ def refused(tmp_path, capsys, command):
         ("decision.options=[none]", ("decision.options", "two")),
         ("decision.options=none", ("decision.options", "two")),
         ("decision.draws=1", ("decision.draws", "1")),
+        ("forecast.progression.mm3=who", ("progression", "'who'", "rano_2_0, recist_1_1, forty_percent")),
+        ("forecast.baseline_day=120", ("forecast.baseline_day", "day 0 and 95")),
+        (
+            "recommendation=target_volume recommendation.at_risk=a.nii.gz",
+            ("at_risk", "largest_dose_at_risk", "together"),
+        ),
         ("decision.horizon_days=0", ("decision.horizon_days",)),
         ("recommendation=prayer", ("recommendation/prayer", "reirradiation")),
         ("seed=lucky", ("seed", "lucky")),

@@ -24,7 +24,8 @@ from twinjax.patient import VirtualCourse
 from twinjax.report.style import COLORS, SERIES, styled
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import Adjustable, DigitalTwin, PlanQuestion
-from twinjax.twin.progression import of_draws, regrowth_day
+from twinjax.twin.criteria import criterion_for
+from twinjax.twin.progression import of_draws
 
 START, DECISION, HORIZON = 14.0, 28.0, 364.0
 SCANS, NOISE = [0.0, 14.0, 21.0, 28.0], 0.08
@@ -81,7 +82,7 @@ def true_days(described: VirtualCourse, plan: Regimen) -> float:
     days = np.append(np.arange(DECISION, HORIZON, 7.0), HORIZON)
     treated = VirtualCourse(**{**vars(described), "regimen": described.regimen.before(DECISION) + Regimen([ahead])})
     course = treated.true_quantities(days.tolist())["volume_mm3"]
-    return float(of_draws(regrowth_day, days, course[None])[0]) - DECISION
+    return float(of_draws(criterion_for("volume_mm3").regrowth_day, days, course[None])[0]) - DECISION
 
 
 def rows_of(number: int) -> list[dict]:

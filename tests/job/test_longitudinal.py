@@ -86,7 +86,15 @@ def rows(job, name):
 def test_all_files_are_there_and_no_partial_ones(job):
     fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
     fields += [f"displacement_day_{day:04d}.nii.gz" for day in (15, 30, 40)]
-    tables = ["displacement.csv", "features.csv", "identifiability.csv", "metrics.csv", "parameters.csv", "volumes.csv"]
+    tables = [
+        "displacement.csv",
+        "features.csv",
+        "identifiability.csv",
+        "metrics.csv",
+        "parameters.csv",
+        "progression.csv",
+        "volumes.csv",
+    ]
     expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
 

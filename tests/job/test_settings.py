@@ -11,6 +11,7 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.job import JobSettings
 from twinjax.model import ClaretInhibition, FisherKPP, UntimedFisherKPP
+from twinjax.twin.criteria import CRITERIA, criterion_for
 
 DAYS = (0.0, 15.0, 30.0)
 MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
@@ -23,6 +24,7 @@ MODEL = FisherKPP(Domain(np.ones((4, 4, 4)), (2.0, 2.0, 2.0)))
         ({"until_day": -5}, "calibration.until_day=-5"),
         ({"horizon_days": 10.0}, "forecast.horizon_days.*day 30"),
         ({"surgery_day": 30.0}, "forecast.surgery_day must lie after the last calibrated visit .day 30."),
+        ({"baseline_day": 40.0}, "forecast.baseline_day must lie between .* .day 0 and 30., got 40"),
         ({"surgery_day": 200.0, "horizon_days": 180.0}, "not after forecast.horizon_days"),
     ],
 )
@@ -61,14 +63,36 @@ def test_switches_are_true_or_false(key):
         JobSettings.__post_init__(settings)
 
 
+@pytest.mark.parametrize(
+    ("progression", "message"),
+    [
+        ({"mm3": "x"}, "progression: 'x' is no criterion for 'mm3'; choose one of rano_2_0, recist_1_1, forty_percent"),
+        ({"psa_ng_ml": "rano_2_0"}, "'rano_2_0' is no criterion for 'psa_ng_ml'; choose one of pcwg3, forty_percent"),
+        ({"ml": "rano_2_0"}, "forecast.progression: 'ml' is unknown; choose one of mm3, mm, psa_ng_ml"),
+    ],
+)
+def test_an_unknown_criterion_of_progression(progression, message):
+    with pytest.raises(InputError, match=message):
+        JobSettings(progression=progression)
+
+
+def test_the_settings_choose_the_criterion_of_a_quantity():
+    settings = JobSettings(progression={"mm3": "recist_1_1"})
+    assert settings.progression_of("core_volume_mm3") == "recist_1_1"
+    assert settings.progression_of("diameter_mm") is None and settings.progression_of("ca19_9_u_ml") is None
+
+
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")
     keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step", "profile")}
-    keys |= {"forecast": ("interval_days", "draws", "surgery_day", "mass_effect")}
+    keys |= {"forecast": ("interval_days", "draws", "baseline_day", "surgery_day", "mass_effect")}
     for group, names in keys.items():
         for name in names:
             assert getattr(JobSettings(), name) == config[group][name], name
+    # The usual criteria, written out.
+    usual = {unit: criterion_for(unit).name for unit in CRITERIA}
+    assert OmegaConf.to_container(config["forecast"]["progression"]) == usual
     assert JobSettings().decision_horizon_days == config["decision"]["horizon_days"]
     assert JobSettings().decision_draws == config["decision"]["draws"]
 

@@ -8,13 +8,17 @@ import bar
 import nibabel
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from twinjax.core.config import conf_dir, instantiate
+from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.imaging import Scan
+from twinjax.imaging import Scan, write_nifti
 from twinjax.job import JobSettings, Run
 from twinjax.job.options import recommendation_results
-from twinjax.job.target import export_target, recommend_target
+from twinjax.job.target import export_target, organ_at_risk, recommend_target
 from twinjax.patient import PatientData, Visit
+from twinjax.report.target import target_section
 from twinjax.twin import TargetQuestion, TargetRecommendation
 
 
@@ -42,6 +46,64 @@ def test_the_stage_writes_targets_dose_and_scores(tmp_path):
     assert found["recurrence_covered"][0]["region"] == "core, day 20"
     assert found["recurrence_covered"][0]["standard"] == pytest.approx(0.5)
     assert set(found["covered"]) == {"standard", "mean", "tail"} and found["draws"] == 10
+
+
+@pytest.fixture
+def patient(tmp_path) -> PatientData:
+    """A patient in a processed folder, with a mask beside the visits."""
+    folder = tmp_path / "patient"
+    scan = bar.scan(bar.slab(20, 28), bar.slab(16, 32))
+    (folder / "day_0000").mkdir(parents=True)
+    write_nifti(folder / "day_0000" / "segmentation.nii.gz", np.asarray(scan.segmentation), bar.AFFINE)
+    write_nifti(folder / "day_0000" / "brain_mask.nii.gz", np.ones(bar.SHAPE, bool), bar.AFFINE)
+    write_nifti(folder / "brainstem.nii.gz", bar.slab(30, 36), bar.AFFINE)
+    return PatientData("bar", folder)
+
+
+def test_an_organ_at_risk_is_a_file_of_the_patient(patient):
+    """As the command line has it: `recommendation.at_risk=brainstem.nii.gz recommendation.largest_dose_at_risk=0.5`."""
+    node = OmegaConf.load(conf_dir() / "recommendation" / "target_volume.yaml")
+    question = instantiate(OmegaConf.merge(node, {"at_risk": "brainstem.nii.gz", "largest_dose_at_risk": 0.5}))
+    organ = organ_at_risk(patient, question)
+    assert organ is not None and organ.largest_dose == 0.5
+    np.testing.assert_array_equal(organ.mask, bar.slab(30, 36))
+    assert organ_at_risk(patient, TargetQuestion()) is None and organ_at_risk(patient, None) is None
+    made = bar.twin(bar.posterior(draws=40)).recommend_target(
+        question, patient.baseline.scan, decision_day=8.0, draws=10, at_risk=organ
+    )
+    dose = made.on_scan(made.doses["painted"]) / 30
+    assert dose[organ.mask].max() == pytest.approx(0.5) and dose.max() > 1.0
+    assert "gives the organ at risk at most 0.5 Gy a fraction" in target_section(made).text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../secret.nii.gz", "'../secret.nii.gz' leads out of its folder"),
+        ("/etc/hosts", "'/etc/hosts' leads out of its folder"),
+        ("link.nii.gz", "leads out"),
+        ("nowhere.nii.gz", "the mask 'nowhere.nii.gz' is not in the patient folder 'patient'"),
+        ("empty.nii.gz", "the mask 'empty.nii.gz' is empty: no voxel is above 0"),
+        ("small.nii.gz", "small.nii.gz has another grid"),
+        ("moved.nii.gz", "moved.nii.gz has another grid .* or another affine"),
+    ],
+)
+def test_a_mask_that_cannot_be_read(patient, name, message):
+    folder = patient.folder
+    write_nifti(folder.parent / "secret.nii.gz", bar.slab(30, 36), bar.AFFINE)
+    (folder / "link.nii.gz").symlink_to(folder.parent / "secret.nii.gz")
+    write_nifti(folder / "empty.nii.gz", np.zeros(bar.SHAPE, bool), bar.AFFINE)
+    write_nifti(folder / "small.nii.gz", np.ones((4, 4, 4), bool), bar.AFFINE)
+    write_nifti(folder / "moved.nii.gz", bar.slab(30, 36), bar.AFFINE + np.eye(4, k=3))
+    with pytest.raises(InputError, match=message):
+        organ_at_risk(patient, TargetQuestion(at_risk=name, largest_dose_at_risk=1.0))
+
+
+def test_a_patient_without_a_folder_has_no_mask_file():
+    scan = bar.scan(bar.slab(20, 28), bar.slab(16, 32))
+    made = PatientData.from_visits("bar", [Visit(0, scan)], bar.GIVEN, bar.DOMAIN)
+    with pytest.raises(InputError, match="needs a patient from a processed folder"):
+        organ_at_risk(made, TargetQuestion(at_risk="brainstem.nii.gz", largest_dose_at_risk=1.0))
 
 
 def test_targets_and_dose_go_to_dicom_in_gy(tmp_path, monkeypatch):

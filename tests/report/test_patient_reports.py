@@ -10,6 +10,7 @@ from twinjax.report.single_scan import single_scan_report
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import Comparison
 from twinjax.twin.accuracy import fit_metrics, forecast_scores, held_out_metrics, metric_row
+from twinjax.twin.criteria import criterion_for
 from twinjax.twin.plan import TargetPlan
 
 CORE, WHOLE = bar.slab(14, 30), bar.slab(10, 40)
@@ -32,7 +33,9 @@ def comparison() -> Comparison:
     volumes = {"none": np.array([30.0, 40.0]), "reirradiation": np.array([10.0, 20.0])}
     days = {name: np.array([5.0, 9.0]) for name in OPTIONS}
     chances = {"none": 0.0, "reirradiation": 1.0}
-    return Comparison(forecasts, {}, 4.0, 30.0, "whole_tumor_volume_mm3", volumes, days, chances, best="reirradiation")
+    outcome = "whole_tumor_volume_mm3"
+    criterion = criterion_for(outcome)
+    return Comparison(forecasts, {}, 4.0, 30.0, outcome, volumes, criterion, days, chances, best="reirradiation")
 
 
 def longitudinal(posterior, *, last_day=4.0, compared=None, failed_draws=0):
@@ -47,6 +50,7 @@ def longitudinal(posterior, *, last_day=4.0, compared=None, failed_draws=0):
         last_day=last_day,
         scores=scores,
         metrics=held_out_metrics(scores),
+        progression=[forecast.progression(f"{region}_volume_mm3", since=last_day) for region in forecast.volume_noise],
         comparison=compared,
         options=OPTIONS if compared else {},
         provenance={"seed": 3},
@@ -75,13 +79,18 @@ def test_several_visits_are_forecast_scored_and_compared(posterior):
     assert report.synthetic is False and report.provenance == {"seed": 3}
     options = next(section for section in report.sections if section.title == "Treatment options")
     assert options.tables[0].rows[0][0] == "reirradiation" and options.tables[2].rows[0][0] == "no further treatment"
+    assert "Progression: a volume 40 % above the smallest since the decision" in options.text
+    assert "RANO 2.0 (Wen et al. 2023, J Clin Oncol 41:5187)" in options.text
+    assert "The whole tumour volume is not expected to progress by day 20 (RANO 2.0)" in text
+    (progression,) = next(section for section in report.sections if section.title == "Forecast").tables
+    assert [row[0] for row in progression.rows] == ["Core volume", "Whole tumour volume"]
 
 
 def test_what_was_not_done_is_not_reported(posterior):
     report = longitudinal(posterior, last_day=8.0, failed_draws=2)
     titles = [section.title for section in report.sections]
     assert titles == ["Scans", "Forecast", "Calibration", SAID, "Where the time went"]
-    assert len(report.summary) == 2
+    assert len(report.summary) == 3
     assert "2 forecasts failed in the solver and were left out." in report.warnings
 
 

@@ -8,6 +8,7 @@ import pytest
 from twinjax.report.recommendation import recommendation_key_figure, recommendation_section, verdict
 from twinjax.treatment import Radiotherapy, Regimen
 from twinjax.twin import Adjustable, PlanQuestion
+from twinjax.twin.criteria import criterion_for
 from twinjax.twin.recommendation import CAVEAT, FrontPoint, Recommendation
 
 TIMES = np.array([20.0, 40.0, 60.0])
@@ -28,6 +29,7 @@ def made() -> Recommendation:
     return Recommendation(
         QUESTION,
         "volume_mm3",
+        criterion_for("volume_mm3"),
         20.0,
         TIMES,
         {"standard": STANDARD, "recommended": Regimen((Radiotherapy([0.0, 4.0], 14.0),))},
@@ -59,6 +61,7 @@ def test_a_plan_that_is_no_better_is_not_recommended(made):
 def test_the_section_says_what_the_plan_rests_on(made):
     section = recommendation_section(replace(made, doubts=["no convergence"]))
     assert CAVEAT in section.text and "In doubt: no convergence" in section.text
+    assert "Progression: a volume 40 % above that of the decision" in section.text and "Wen et al." in section.text
     limits, evidence, front, sensitivity = section.tables
     assert limits.rows[1] == ["radiotherapy", "BED normal tissue (Gy)", 130.0, 130.0, 130.0]
     # Between 9.2 at half the limits and 8.8 at all of them.

@@ -11,6 +11,7 @@ from twinjax.twin import Adjustable
 from twinjax.twin.adjustable import PlanVariables
 from twinjax.twin.ahead import MOST_FORWARD, Ahead
 from twinjax.twin.control import FinalSize, TimeToProgression
+from twinjax.twin.criteria import criterion_for
 
 DECISION, TIMES = 5.0, np.array([5.0, 12.0, 19.0, 26.0, 40.0, 60.0])
 
@@ -31,7 +32,10 @@ def central_differences(ahead, variables, control, x, step=1e-5):
     return np.stack([(loss(x + step * e) - loss(x - step * e)) / (2 * step) for e in np.eye(x.size)], axis=1)
 
 
-@pytest.mark.parametrize("control", [FinalSize(), TimeToProgression()], ids=lambda c: type(c).__name__)
+PROGRESSION = TimeToProgression(criterion_for("volume_mm3"))
+
+
+@pytest.mark.parametrize("control", [FinalSize(), PROGRESSION], ids=lambda c: type(c).__name__)
 def test_gradients_are_those_of_central_differences(control):
     """In doses and in their times, by forward mode; the solver's own tolerance (1e-6) shows in the differences."""
     fractions = 3

@@ -8,7 +8,6 @@ from twinjax.core.errors import InputError
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 from twinjax.twin import compare
 from twinjax.twin.draws import probability_best
-from twinjax.twin.progression import of_draws, progression_day, regrowth_day
 
 
 def option(dose: float) -> Regimen:
@@ -82,30 +81,26 @@ def test_what_was_given_before_the_decision_acts_in_every_option(twin, compariso
     assert comparison.forecasts["weak"].times.tolist() == [5.0, 12.0, 19.0, 26.0, 30.0]
 
 
+def test_progression_is_by_the_criterion_that_is_asked_for(twin, comparison):
+    """A bar of 4 mL: 5 mm of its sphere's diameter are more than 40 % of its volume."""
+    other = compare(twin, OPTIONS, decision_day=5.0, horizon_days=30.0, draws=20, progression="recist_1_1")
+    usual, by_diameter = (found.days_to_progression["weak"] for found in (comparison, other))
+    assert (usual < 25).all() and (by_diameter > usual).all()
+    assert {row["criterion"] for row in comparison.rows()} == {"RANO 2.0"}
+    (row, *_) = other.rows()
+    assert row["criterion"] == "RECIST 1.1, of a sphere" and "Eisenhauer et al. 2009" in row["source"]
+    assert row["rule"].endswith("20 % and 5 mm above the smallest since the decision")
+    with pytest.raises(
+        InputError, match="'pcwg3' is no criterion for 'whole_tumor_volume_mm3'; choose one of rano_2_0"
+    ):
+        compare(twin, OPTIONS, decision_day=5.0, horizon_days=30.0, progression="pcwg3")
+
+
 def test_one_option_or_no_time_is_no_comparison(twin):
     with pytest.raises(InputError, match="at least two treatment options, got \\['weak'\\]"):
         compare(twin, {"weak": OPTIONS["weak"]}, decision_day=5.0, horizon_days=30.0)
     with pytest.raises(InputError, match=r"horizon \(day 5\) must lie after the decision \(day 5\)"):
         compare(twin, OPTIONS, decision_day=5.0, horizon_days=5.0)
-
-
-def test_progression_is_40_percent_above_the_smallest_volume():
-    times = np.array([0.0, 7.0, 14.0, 21.0])
-    volume = np.array(
-        [
-            [10.0, 13.9, 14.0, 20.0],
-            [10.0, 5.0, 6.9, 7.0],
-            [10.0, 9.0, 8.0, 7.0],
-            [10.0, 13.0, 12.0, 13.0],
-        ]
-    )
-    np.testing.assert_allclose(of_draws(progression_day, times, volume), [14.0, 21.0, 21.0, 21.0])
-
-
-def test_progression_between_two_days_is_where_exponential_growth_reaches_it():
-    times = np.array([0.0, 7.0, 14.0, 21.0])
-    volume = 10 * np.exp(0.03 * times)[None]
-    np.testing.assert_allclose(of_draws(progression_day, times, volume), np.log(1.4) / 0.03)
 
 
 def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
@@ -120,12 +115,3 @@ def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
     # The nominal sensitivity of the option, which is none, does not count.
     assert (final["drug"] < final["none"]).all()
     np.testing.assert_array_equal(final["drug"], final["drug again"])
-
-
-def test_regrowth_is_40_percent_above_the_first_volume():
-    times = np.array([0.0, 7.0, 14.0, 21.0])
-    volume = np.array([[10.0, 5.0, 10.0, 14.0], [10.0, 5.0, 6.0, 7.0], [10.0, 14.0, 1.0, 1.0]])
-    np.testing.assert_allclose(of_draws(regrowth_day, times, volume), [21.0, 21.0, 7.0])
-    # Half the way in the logarithm.
-    between = np.array([[10.0, 10.0, 10 * 1.4**2, 50.0]])
-    np.testing.assert_allclose(of_draws(regrowth_day, times, between), [10.5])

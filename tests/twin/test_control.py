@@ -6,6 +6,7 @@ import pytest
 
 from twinjax.core.errors import InputError
 from twinjax.twin.control import CONTROLS, control_named, tail_weights
+from twinjax.twin.criteria import criterion_for
 
 GRID = np.array([0.0, 7.0, 14.0])
 
@@ -31,10 +32,10 @@ def test_a_tail_is_a_share(tail):
 
 
 def test_each_control_looks_at_its_days():
-    size, progression = CONTROLS["final_size"], CONTROLS["time_to_progression"]
+    size, progression = (CONTROLS[name](criterion_for("volume_mm3")) for name in ("final_size", "time_to_progression"))
     assert size.times(GRID).tolist() == [14.0] and progression.times(GRID).tolist() == GRID.tolist()
-    days, course = jnp.asarray(GRID), jnp.asarray([5.0, 4.0, 7.0])
-    assert size.loss(days, course) == pytest.approx(np.log(7.0))
+    days, course = jnp.asarray(GRID), jnp.asarray([5000.0, 4000.0, 7000.0])
+    assert size.loss(days, course) == pytest.approx(np.log(7000.0))
     assert progression.loss(days, course) == pytest.approx(-14.0)
     with pytest.raises(InputError, match="control 'x' is unknown"):
         control_named("x")

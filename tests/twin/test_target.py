@@ -108,6 +108,9 @@ def test_cells_that_are_not_seen_are_covered_by_another_target(made):
         ({"least_dose": 1.5, "largest_dose": 1.0}, "least_dose .1.5 Gy. must not lie above largest_dose .1 Gy."),
         ({"least_dose": 2.2}, "the fractions of the standard .2 Gy."),
         ({"least_dose": -0.1}, "least_dose must be a number of Gy >= 0"),
+        ({"at_risk": "brainstem.nii.gz"}, "go together, got brainstem.nii.gz and None"),
+        ({"largest_dose_at_risk": 1.8}, "go together, got None and 1.8"),
+        ({"at_risk": "brainstem.nii.gz", "largest_dose_at_risk": -1.0}, "largest_dose_at_risk must be a number of Gy"),
         ({"largest_dose": 0}, "largest_dose must be a positive number"),
         ({"standard": "adjuvant_temozolomide"}, "one course of radiotherapy"),
         ({"standard": Regimen((Radiotherapy([0.0, 1.0], [2.0, 3.0]),))}, "equal fractions"),
@@ -135,6 +138,12 @@ def test_a_scan_without_organ_or_core():
 def test_an_organ_at_risk_on_another_grid():
     with pytest.raises(InputError, match="at_risk has the shape"):
         recommended(at_risk=OrganAtRisk(np.ones((3, 3, 3), bool), 1.0))
+
+
+def test_an_organ_at_risk_that_is_named_has_to_be_given():
+    question = replace(QUESTION, at_risk="brainstem.nii.gz", largest_dose_at_risk=1.0)
+    with pytest.raises(InputError, match="names an organ at risk, 'brainstem.nii.gz', whose mask is not given"):
+        recommended(question)
 
 
 def test_a_model_without_space_has_no_target():

@@ -10,6 +10,7 @@ import numpy as np
 from twinjax.calibration import AbstractCalibrator, Prior, course_problem, identify
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, common_results
+from twinjax.job.progression import progressions
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractLumpedModel
@@ -39,8 +40,8 @@ def run_course(
 ) -> dict[str, Any]:
     """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `metrics.csv`,
-    `results.json`, and with a `question` those of `recommend_plan`.
+    Files: `report.html`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `forecast.csv`, `progression.csv`,
+    `metrics.csv`, `results.json`, and with a `question` those of `recommend_plan`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -60,6 +61,8 @@ def run_course(
         prediction = twin.predict(settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws)
         assert isinstance(prediction, CourseForecast)
         run.write_csv("forecast.csv", prediction.rows())
+        progression = progressions(prediction, settings, since=last_day)
+        run.write_csv("progression.csv", [one.row() for one in progression])
     with run.stage("compare with what was held out"):
         scores = course_scores(patient, prediction, last_day)
         rows = course_metrics(scores) + parameter_metrics(posterior, patient.truth)
@@ -71,6 +74,7 @@ def run_course(
     origin = provenance(config, seed, patient)
     results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores": scores,
+        "progression": [one.row() for one in progression],
         "options": None if comparison is None else comparison.rows(),
         **recommendation_results(recommendation),
     }
@@ -84,6 +88,7 @@ def run_course(
             last_day=last_day,
             scores=scores,
             metrics=rows,
+            progression=progression,
             comparison=comparison,
             recommendation=recommendation,
             options=options,

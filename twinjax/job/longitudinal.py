@@ -12,9 +12,10 @@ from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, check_grid_of, common_results
+from twinjax.job.progression import progressions
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
-from twinjax.job.target import recommend_target
+from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 from twinjax.report import write_report
@@ -43,16 +44,17 @@ def run_longitudinal(
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
     Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `volumes.csv`, `laboratory.csv` where values were measured, `density_mean_day_0140.nii.gz` and
-    `density_std_...` on the patient's grid, and of a calibrated field those of `calibrate`. With `forecast.mass_effect`
-    also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with `forecast.dicom_series` those of
-    `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
+    `results.json`, `volumes.csv`, `progression.csv`, `laboratory.csv` where values were measured,
+    `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid, and of a calibrated field those of
+    `calibrate`. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with
+    `forecast.dicom_series` those of `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
     past = patient.until(last_day)
     options = treatment_options(settings)
     check_grid_of(patient, settings.grid_of)
+    at_risk = organ_at_risk(patient, question)
     source = source_of(patient, settings.dicom_series)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
@@ -83,6 +85,8 @@ def run_longitudinal(
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
                 run.write_field(file, field_, prediction.domain, patient, grid_of=settings.grid_of)
         run.write_csv("volumes.csv", prediction.volume_rows())
+        progression = progressions(prediction, settings, since=last_day)
+        run.write_csv("progression.csv", [one.row() for one in progression])
         if source is not None:
             export_dicom(run, patient, prediction, source)
         displacement = None
@@ -108,7 +112,16 @@ def run_longitudinal(
     if isinstance(question, TargetQuestion):
         later = {f"core, day {visit.day:g}": visit.scan.core for visit in patient.visits_after(last_day)}
         recommendation = recommend_target(
-            run, twin, question, patient, past.visits[-1].scan, settings, day=last_day, later=later, source=source
+            run,
+            twin,
+            question,
+            patient,
+            past.visits[-1].scan,
+            settings,
+            day=last_day,
+            later=later,
+            at_risk=at_risk,
+            source=source,
         )
     else:
         recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
@@ -122,6 +135,7 @@ def run_longitudinal(
     results = common_results(patient, posterior, identifiability, rows, origin) | {
         "scores_by_visit": scores,
         "scores_of_laboratory": laboratory,
+        "progression": [one.row() for one in progression],
         "options": None if comparison is None else comparison.rows(),
         **recommendation_results(recommendation),
         "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
@@ -138,6 +152,7 @@ def run_longitudinal(
             scores=scores,
             laboratory=laboratory,
             metrics=rows,
+            progression=progression,
             comparison=comparison,
             recommendation=recommendation,
             options=options,

@@ -51,6 +51,7 @@ def compare_options(
             given=given,
             draws=settings.decision_draws,
             outcome=outcome,
+            progression=settings.progression_of(outcome),
             progress=True,
         )
         run.log_options(comparison)
@@ -69,8 +70,10 @@ def recommend_plan(
     with run.stage("seek a better plan"):
         when: dict[str, Any] = {"decision_day": day, "horizon_days": day + settings.decision_horizon_days}
         asked = when | {"given": given, "draws": settings.decision_draws}
-        switches = isinstance(question, SwitchingQuestion)
-        made = twin.recommend_switching(question, **asked) if switches else twin.recommend(question, **asked)
+        if isinstance(question, SwitchingQuestion):
+            made = twin.recommend_switching(question, **asked)
+        else:
+            made = twin.recommend(question, **asked, progression=settings.progression_of(twin.usual_outcome))
         run.write_csv("recommendation.csv", made.rows())
         run.write_csv("front.csv", made.front_rows())
         log.info("  %s", recommended(made).verdict)

@@ -28,7 +28,7 @@ from twinjax.twin import SwitchingQuestion, TargetQuestion
 log = logging.getLogger("twinjax")
 
 # Places on this machine, which may name a patient: config.yaml keeps them, results and report do not.
-PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder", "checkpoint")
+PLACES = ("path", "data_folder", "treatment_file", "weights", "model_folder", "checkpoint", "at_risk")
 
 
 def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, str]) -> dict[str, Any]:

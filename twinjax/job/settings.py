@@ -1,6 +1,6 @@
 """The settings of a job, as conf/config.yaml has them, checked before anything is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -9,6 +9,7 @@ from twinjax.calibration import Prior
 from twinjax.core.config import choices
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisherKPP
+from twinjax.twin.criteria import CRITERIA, criterion_for, ending_of
 
 # A whole life of a tumour in fewer than ten steps is no solution.
 LONGEST_SINGLE_SCAN_STEP = 0.1
@@ -38,6 +39,8 @@ class JobSettings:
     interval_days: float = 7.0
     draws: int = 100
     surgery_day: float | None = None
+    progression: Mapping[str, str] = field(default_factory=dict)
+    baseline_day: float | None = None
     mass_effect: bool = False
     grid_of: str | None = None
     dicom_series: int | None = None
@@ -55,8 +58,13 @@ class JobSettings:
                 raise InputError(f"{key} must be a whole number of at least 10, for an interval, got {value}")
         if not (self.until_day is None or isinstance(self.until_day, int | float)):
             raise InputError(f"calibration.until_day must be a day or null, got {self.until_day}")
-        if not (self.surgery_day is None or isinstance(self.surgery_day, int | float)):
-            raise InputError(f"forecast.surgery_day must be a day or null, got {self.surgery_day}")
+        for name in ("surgery_day", "baseline_day"):
+            if not ((value := getattr(self, name)) is None or isinstance(value, int | float)):
+                raise InputError(f"forecast.{name} must be a day or null, got {value}")
+        for unit, name in self.progression.items():
+            if unit not in CRITERIA:
+                raise InputError(f"forecast.progression: '{unit}' is unknown; choose one of {', '.join(CRITERIA)}")
+            criterion_for(unit, name)
         for name, key in (("mass_effect", "forecast.mass_effect"), ("profile", "calibration.profile")):
             if not isinstance(value := getattr(self, name), bool):
                 raise InputError(f"{key} must be true or false, got {value}")
@@ -105,10 +113,19 @@ class JobSettings:
                 f"forecast.surgery_day must lie after the last calibrated visit (day {last:g}) and not after "
                 f"forecast.horizon_days ({self.horizon_days:g}), got {self.surgery_day}"
             )
+        if self.baseline_day is not None and not days[0] <= self.baseline_day <= last:
+            raise InputError(
+                f"forecast.baseline_day must lie between the first and the last calibrated visit (day {days[0]:g} and "
+                f"{last:g}), got {self.baseline_day}"
+            )
         if sum(day <= last for day in days) < 2:
             raise InputError(
                 f"calibration.until_day={self.until_day} leaves fewer than two of the visits (days {days})"
             )
+
+    def progression_of(self, quantity: str) -> str | None:
+        """The name of the criterion that the settings give a quantity; None for the usual one of its unit."""
+        return self.progression.get(ending_of(quantity) or "")
 
     def last_calibrated_day(self, days: Sequence[float]) -> float:
         """The day of the last visit that is fitted."""

@@ -16,7 +16,7 @@ from twinjax.job.options import recommendation_results
 from twinjax.job.output import Run, common_results
 from twinjax.job.provenance import provenance
 from twinjax.job.settings import JobSettings
-from twinjax.job.target import recommend_target
+from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData
 from twinjax.report import write_report
@@ -53,6 +53,7 @@ def run_single_scan(
     scan = patient.visits[0].scan
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
+    at_risk = organ_at_risk(patient, question)
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
         posterior, identifiability = calibrate(
@@ -88,7 +89,7 @@ def run_single_scan(
         later = {} if recurrence is None else {"recurrence": recurrence > 0}
         source = source_of(patient, settings.dicom_series)
         recommendation = recommend_target(
-            run, twin, question, patient, scan, settings, day=1.0, later=later, source=source
+            run, twin, question, patient, scan, settings, day=1.0, later=later, at_risk=at_risk, source=source
         )
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)

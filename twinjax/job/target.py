@@ -11,9 +11,17 @@ from twinjax.job.output import Run
 from twinjax.job.settings import JobSettings
 from twinjax.patient import PatientData
 from twinjax.report.target import target_verdict
-from twinjax.twin import DigitalTwin, TargetQuestion, TargetRecommendation
+from twinjax.twin import DigitalTwin, OrganAtRisk, TargetQuestion, TargetRecommendation
 
 log = logging.getLogger("twinjax")
+
+
+def organ_at_risk(patient: PatientData, question: object) -> OrganAtRisk | None:
+    """The organ that a question of a target names, read from the patient's folder; None for any other question."""
+    if not isinstance(question, TargetQuestion) or question.at_risk is None:
+        return None
+    assert question.largest_dose_at_risk is not None
+    return OrganAtRisk(patient.mask(question.at_risk), question.largest_dose_at_risk)
 
 
 def recommend_target(
@@ -26,6 +34,7 @@ def recommend_target(
     *,
     day: float,
     later: Mapping[str, np.ndarray],
+    at_risk: OrganAtRisk | None = None,
     source: Source | None = None,
 ) -> TargetRecommendation:
     """Targets and doses on the scan of `day` of the twin, scored against what was segmented `later` (name to mask).
@@ -36,7 +45,7 @@ def recommend_target(
     """
     with run.stage("seek a better target"):
         made = twin.recommend_target(
-            question, scan, decision_day=day, given=patient.regimen, draws=settings.decision_draws
+            question, scan, decision_day=day, given=patient.regimen, draws=settings.decision_draws, at_risk=at_risk
         )
         made = made.scored(later)
         fields = {f"target_{name}": target for name, target in made.targets.items()}

@@ -65,6 +65,22 @@ def read_tensor_maps(imaging_dir: str | Path, scan: Scan) -> dict[str, np.ndarra
     return tensor_maps(tensor, affine)
 
 
+def read_mask(folder: Path, name: str, scan: Scan) -> np.ndarray:
+    """(X, Y, Z) bool, the voxels above 0 of a file of the patient's folder (`name` within it), on the grid of `scan`.
+
+    Raises `InputError` for a path that leads out of the folder, a file that is missing, on another grid or empty.
+    """
+    inside(folder, name)
+    reader = GridReader(folder)
+    reader.affine, reader.shape = np.asarray(scan.affine, dtype=float), scan.shape
+    mask = reader.mask(name)
+    if mask is None:
+        raise InputError(f"the mask '{name}' is not in the patient folder '{folder.name}'; give a path inside it")
+    if not mask.any():
+        raise InputError(f"the mask '{name}' is empty: no voxel is above 0")
+    return mask
+
+
 def _read_scan(root: Path, name: str) -> Scan:
     reader = GridReader(inside(root, name))
     segmentation = reader.segmentation("segmentation", "brats2023", "run ImagingPipeline.process on this visit")

@@ -12,7 +12,7 @@ from twinjax.imaging.record import FILE as RECORD_FILE
 from twinjax.imaging.record import ImagingRecord
 from twinjax.imaging.scan import Scan
 from twinjax.patient.clinical_course import ClinicalCourse
-from twinjax.patient.folder import read_tensor_maps, read_visits
+from twinjax.patient.folder import read_mask, read_tensor_maps, read_visits
 from twinjax.patient.laboratory_value import laboratory_value
 from twinjax.patient.reading import inside, require_folder
 from twinjax.patient.treatment_table import read_treatment_csv
@@ -37,6 +37,7 @@ class PatientData:
     - `source`: `"real"` or `"synthetic"`.
     - `extras`: (X, Y, Z) arrays for scoring, never for fitting: `recurrence`, `standard_plan`.
     - `truth`: what a forecast of a synthetic patient is scored against, None for a real one.
+    - `folder`: the processed folder that it was read from; None for a patient from elsewhere.
     - `dicom_folder`: where the scans came from as DICOM, if they did; for writing results on them.
     - `record`: what the imaging pipeline did, where the folder has it; it brings results back to the files' grids.
 
@@ -54,6 +55,7 @@ class PatientData:
     extras: dict[str, np.ndarray]
     truth: SpatialTruth | None
     record: ImagingRecord | None
+    folder: Path | None
     dicom_folder: Path | None
 
     def __init__(
@@ -78,6 +80,7 @@ class PatientData:
         if brain_mask is None:
             brain_mask = _domain(visits[0].scan, read_tensor_maps(imaging_dir, visits[0].scan))
         self._set(patient_id, visits, regimen, brain_mask, source, {}, None)
+        self.folder = Path(imaging_dir)
         self.record = ImagingRecord.load(imaging_dir) if (Path(imaging_dir) / RECORD_FILE).is_file() else None
 
     @classmethod
@@ -110,7 +113,7 @@ class PatientData:
         if not visits[0].scan.whole_tumor.any():
             raise InputError("the baseline segmentation has no tumour (labels 1, 2, 3); check the visit and its labels")
         self.visits, self.regimen, self.source, self.truth = visits, regimen, source, truth
-        self.record, self.dicom_folder = None, None
+        self.record, self.folder, self.dicom_folder = None, None, None
         self.brain_mask = _domain(visits[0].scan) if brain_mask is None else brain_mask
         shape = visits[0].scan.shape
         # A synthetic patient's domain may be finer than its scans; arrays for scoring are on the scans' grid.
@@ -143,6 +146,15 @@ class PatientData:
         if not series:
             return None
         return ClinicalCourse(self.patient_id, series, self.regimen, source=self.source)
+
+    def mask(self, name: str) -> np.ndarray:
+        """(X, Y, Z) bool, the voxels above 0 of a NIfTI file in the patient's folder, on the grid of the visits.
+
+        Raises `InputError` for a patient that was not read from a folder, and as `twinjax.patient.folder.read_mask`.
+        """
+        if self.folder is None:
+            raise InputError(f"the mask '{name}' needs a patient from a processed folder: patient=folder")
+        return read_mask(self.folder, name, self.baseline.scan)
 
     def until(self, day: float) -> "PatientData":
         """What was known on `day`: visits up to and including it, treatments given before it, nothing for scoring.

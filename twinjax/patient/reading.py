@@ -69,8 +69,8 @@ class GridReader:
             self.affine, self.shape = np.asarray(image.affine, dtype=float), image.data.shape
         elif image.data.shape != self.shape or not np.allclose(image.affine, self.affine, atol=1e-3):
             raise InputError(
-                f"{path.name} has another grid (shape {image.data.shape}, expected {self.shape}) than the files "
-                "read before it; resample them to one grid (ImagingPipeline does)"
+                f"{path.name} has another grid (shape {image.data.shape}, expected {self.shape}, or another "
+                "affine) than the files read before it; resample them to one grid (ImagingPipeline does)"
             )
         return image.data
 

@@ -9,6 +9,7 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
+from twinjax.report.progression import progression_sentence, progression_table
 from twinjax.report.recommended import Advice, recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import best_option, calibration_section, options_section, timing_section
@@ -17,6 +18,7 @@ from twinjax.report.table import interval_text, metric_cells, metrics_table, pos
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CourseForecast
 from twinjax.twin.recommendation import CAVEAT
+from twinjax.twin.time_to_progression import ProgressionForecast
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
@@ -34,6 +36,7 @@ def course_report(
     last_day: float,
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
+    progression: Sequence[ProgressionForecast] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -44,14 +47,15 @@ def course_report(
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
-    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `comparison` of `options`, whose day 0 is
-    `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that forecasts draw
-    from their prior; `seconds` per stage.
+    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `progression` of the forecast; `comparison` of `options`,
+    whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that
+    forecasts draw from their prior; `seconds` per stage.
     """
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"]]
     summary, key_figures = _summary(posterior, prediction, last_day, held, comparison)
-    sections = [_forecast_section(patient, prediction, last_day)]
+    summary += [progression_sentence(one) for one in progression]
+    sections = [_forecast_section(patient, prediction, last_day, progression)]
     if metrics:
         sections.append(_accuracy_section(held, metrics))
     sections.append(
@@ -145,12 +149,15 @@ def measurement_table(held: list[dict[str, Any]]) -> Table:
     return Table(columns, rows, "Held-out measurements.")
 
 
-def _forecast_section(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Section:
+def _forecast_section(
+    patient: ClinicalCourse, prediction: CourseForecast, last_day: float, progression: Sequence[ProgressionForecast]
+) -> Section:
     return Section(
         "Forecast",
         "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
         "the parameters and the scatter of the measurement.",
         [("Measurements and forecast.", measurement_figure(patient, prediction, last_day))],
+        [progression_table(progression)] if progression else [],
     )
 
 

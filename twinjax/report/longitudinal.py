@@ -14,6 +14,7 @@ from twinjax.report.anatomy import density_maps, displacement_maps, scan_overvie
 from twinjax.report.course import measurement_figure, measurement_table
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
+from twinjax.report.progression import progression_sentence, progression_table
 from twinjax.report.recommended import Advice, recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
 from twinjax.report.section import (
@@ -42,11 +43,13 @@ from twinjax.twin import (
 )
 from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
 from twinjax.twin.recommendation import CAVEAT
+from twinjax.twin.time_to_progression import ProgressionForecast
 
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
     "Visible boundaries are taken as contours of equal cell density; the levels are calibrated, not measured.",
 )
+WHOLE_TUMOR = "whole_tumor_volume_mm3"
 SHIFTS = {"largest_displacement_mm": "largest displacement (mm)", "midline_shift_mm": "midline shift (mm)"}
 
 
@@ -61,6 +64,7 @@ def longitudinal_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
+    progression: Sequence[ProgressionForecast] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -73,15 +77,16 @@ def longitudinal_report(
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
-    `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `comparison` of
-    `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the
-    parameters that forecasts draw from their prior; `response`, option to the chance of a complete response;
-    `displacement` of the brain; `seconds` per stage.
+    `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `progression` of the forecast;
+    `comparison` of `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on;
+    `uncalibrated`, the parameters that forecasts draw from their prior; `response`, option to the chance of a complete
+    response; `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
+    summary += [progression_sentence(one) for one in progression if one.quantity == WHOLE_TUMOR]
     for row in metrics:
         if row["metric"] == TRUE_PARAMETERS:
             inside = round(row["value"] * row["n"] / 100)
@@ -96,7 +101,7 @@ def longitudinal_report(
             [("Scans with the segmented tumour.", scan_overview(patient.visits))],
             [visits_table(patient.visits, calibrated_days=calibrated)],
         ),
-        _forecast_section(patient, posterior, prediction, last_day),
+        _forecast_section(patient, posterior, prediction, last_day, progression),
     ]
     if displacement is not None:
         sections.append(_displacement_section(patient, displacement))
@@ -136,7 +141,7 @@ def longitudinal_report(
 
 def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[str], list[KeyFigure]]:
     horizon = float(prediction.times[-1])
-    volume = interval_text(prediction.measured("whole_tumor_volume_mm3")[:, -1], "whole_tumor_volume_mm3")
+    volume = interval_text(prediction.measured(WHOLE_TUMOR)[:, -1], WHOLE_TUMOR)
     days = ", ".join(f"{day:g}" for day in calibrated)
     summary = [
         f"A growth model was calibrated to {len(calibrated)} visits (days {days}) by "
@@ -160,7 +165,13 @@ def _summary(posterior, prediction, calibrated, held, comparison) -> tuple[list[
     return summary, key_figures
 
 
-def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Forecast, last_day: float) -> Section:
+def _forecast_section(
+    patient: PatientData,
+    posterior: Posterior,
+    prediction: Forecast,
+    last_day: float,
+    progression: Sequence[ProgressionForecast],
+) -> Section:
     horizon, domain = float(prediction.times[-1]), prediction.domain
     maps_at = sorted({day for day in patient.days.tolist() if last_day < day < horizon} | {horizon})
     maps = density_maps(
@@ -185,6 +196,7 @@ def _forecast_section(patient: PatientData, posterior: Posterior, prediction: Fo
             *laboratory,
             ("Predicted density of tumour cells.", maps),
         ],
+        [progression_table(progression)] if progression else [],
         viewer=orthogonal_viewer(
             patient.visits, prediction, last_day=last_day, treatments=treatment_marks(patient.regimen)
         ),

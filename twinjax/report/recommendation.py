@@ -5,17 +5,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twinjax.report.figure import legend_below
+from twinjax.report.progression import criterion_words
 from twinjax.report.report import KeyFigure, Section, Table
 from twinjax.report.section import sensitivity_table, words
 from twinjax.report.style import COLORS, SERIES, lower_first, quantity_label, styled, with_unit
 from twinjax.report.table import three_digits
 from twinjax.twin.adjustable import dose_unit
-from twinjax.twin.recommendation import CAVEAT, Recommendation
+from twinjax.twin.recommendation import AT_DECISION, CAVEAT, Recommendation
 
 PLANS = {"standard": SERIES[1], "recommended": SERIES[0]}
 CONTROL = {
     "final_size": "{} on the last day",
-    "time_to_progression": "the time until {} is 40 % above that of the decision",
+    "time_to_progression": "the time until {} has progressed over that of the decision",
 }
 
 
@@ -28,7 +29,7 @@ def recommendation_section(made: Recommendation) -> Section:
     text = (
         f"Doses of {changed} were sought that do best in {sought}, as the mean over {over} of the posterior, while the "
         "patient bears no more than under the standard plan. The search works on other draws than those that tell of "
-        f"the plan here.\n\n{verdict(made)}\n\n{CAVEAT}"
+        f"the plan here. {criterion_words(made.criterion, AT_DECISION)}\n\n{verdict(made)}\n\n{CAVEAT}"
     )
     if made.doubts:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
@@ -50,8 +51,8 @@ def verdict(made: Recommendation) -> str:
     return (
         f"Against the standard, the plan leaves {ratio['median']:.2f} times (90 % interval {ratio['lower']:.2f} to "
         f"{ratio['upper']:.2f}) the {label} on day {made.times[-1]:g}, less in "
-        f"{100 * found['probability_smaller']:.0f} % of the draws; growth to 40 % above the size at the decision comes "
-        f"{gained['median']:.0f} days later ({gained['lower']:.0f} to {gained['upper']:.0f})."
+        f"{100 * found['probability_smaller']:.0f} % of the draws; progression ({made.criterion.label}, over the size "
+        f"at the decision) comes {gained['median']:.0f} days later ({gained['lower']:.0f} to {gained['upper']:.0f})."
     )
 
 
@@ -157,9 +158,9 @@ def _evidence_table(made: Recommendation) -> Table:
     equal = found["burden_at_equal_control"]
     rows = [
         [f"{label} on day {made.times[-1]:g}, times the standard's", *(f"{ratio[k]:.2f}" for k in ratio)],
-        ["growth by 40 % later by, days", *(f"{gained[k]:.1f}".replace("-", "−") for k in gained)],
+        ["progression later by, days", *(f"{gained[k]:.1f}".replace("-", "−") for k in gained)],
         ["probability of a smaller tumour", "", f"{100 * found['probability_smaller']:.0f} %", ""],
-        ["probability of later growth by 40 %", "", f"{100 * found['probability_later']:.0f} %", ""],
+        ["probability of later progression", "", f"{100 * found['probability_later']:.0f} %", ""],
         [
             "burden at the standard's control",
             "",
@@ -190,5 +191,5 @@ def _front_table(made: Recommendation) -> Table:
     return Table(
         columns,
         rows,
-        "The best plan within shares of the limits. Growth is counted from the decision, at most until the horizon.",
+        "The best plan within shares of the limits. Days count from the decision, at most until the horizon.",
     )

@@ -16,6 +16,7 @@ from twinjax.report.figure import (
     posterior_traces,
     timing_bars,
 )
+from twinjax.report.progression import criterion_words
 from twinjax.report.report import KeyFigure, Section, Table
 from twinjax.report.table import (
     burden_table,
@@ -27,6 +28,7 @@ from twinjax.report.table import (
 )
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CompleteResponse
+from twinjax.twin.comparison import SINCE_DECISION
 from twinjax.twin.solution import visibility_threshold
 
 # What a tumour is best drawn on, in this order.
@@ -123,8 +125,9 @@ def options_section(
     return Section(
         "Treatment options",
         f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
-        "draws of the posterior, so that differences are those of the treatment alone. Progression: 40 % "
-        "above the smallest since the decision, as RANO 2.0 has it for volumes." + unseen,
+        "draws of the posterior, so that differences are those of the treatment alone. "
+        + criterion_words(comparison.criterion, SINCE_DECISION)
+        + unseen,
         [("Options compared.", figure)],
         [
             option_table(outcomes, quantity=quantity),

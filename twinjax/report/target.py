@@ -26,6 +26,8 @@ def target_section(made: TargetRecommendation) -> Section:
         "penumbra, and cannot be delivered as it stands. The numbers are from other draws than those "
         f"that targets and dose were made for.\n\n{target_verdict(made)}\n\n{CAVEAT}"
     )
+    if question.largest_dose_at_risk is not None:
+        text += f"\n\nThe painted dose gives the organ at risk at most {question.largest_dose_at_risk:g} Gy a fraction."
     if made.doubts:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
     background, affine = np.asarray(background_image(made.planning), float), made.planning.affine

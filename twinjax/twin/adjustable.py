@@ -208,3 +208,8 @@ def named_regimen(standard: str | Regimen) -> Regimen:
 def is_number(value, *, above: float) -> bool:
     """Whether it is finite and larger than `above`."""
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > above
+
+
+def is_dose(value) -> bool:
+    """Whether it is finite and not negative."""
+    return value == 0 or is_number(value, above=0)

@@ -9,10 +9,14 @@ from tqdm import tqdm
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.course import CourseForecast
+from twinjax.twin.criteria import criterion_for
 from twinjax.twin.draws import interval, probability_best
 from twinjax.twin.forecast import Forecast
-from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, progression_day
+from twinjax.twin.progression import SMALLEST_OUTCOME, Criterion, of_draws
 from twinjax.twin.twin import DigitalTwin
+
+# What progression is counted over.
+SINCE_DECISION = "the smallest since the decision"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +30,9 @@ class Comparison:
     - `decision_day`; `horizon_days`, both since baseline.
     - `outcome`: the quantity that is compared, its unit at the end of its name; lower is better.
     - `final`: option to (draws,) the outcome at the horizon.
-    - `days_to_progression`: option to (draws,) days from the decision until the outcome is 40 % above its smallest
-      since then; capped at the horizon.
+    - `criterion` of progression.
+    - `days_to_progression`: option to (draws,) days from the decision until the outcome has progressed over its
+      smallest since then; capped at the horizon.
     - `probability_best`: option to the share of draws in which its outcome is the lowest at the horizon; options that
       are equal in a draw share it.
     - `best`: the option with the smallest mean log outcome at the horizon.
@@ -39,6 +44,7 @@ class Comparison:
     horizon_days: float
     outcome: str
     final: dict[str, np.ndarray]
+    criterion: Criterion
     days_to_progression: dict[str, np.ndarray]
     probability_best: dict[str, float]
     best: str
@@ -61,6 +67,7 @@ class Comparison:
                     "ratio_upper": float(against[2]),
                     "days_to_progression": float(np.median(self.days_to_progression[name])),
                     "probability_best": self.probability_best[name],
+                    **self.criterion.told(SINCE_DECISION),
                 }
             )
         return rows
@@ -75,6 +82,7 @@ def compare(
     given: Regimen | None = None,
     draws: int = 50,
     outcome: str = "whole_tumor_volume_mm3",
+    progression: str | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Forecast every option with the same posterior draws (common random numbers).
@@ -84,10 +92,13 @@ def compare(
     name; those of treatments that the patient has not had are drawn from their prior, and what has no prior keeps its
     nominal value.
 
-    `outcome` is a key of the forecast's quantities; lower is better.
+    `outcome` is a key of the forecast's quantities; lower is better. `progression` names its criterion (default: the
+    usual one of its unit, `criterion_for`).
 
-    Raises `InputError` for fewer than two options, or a horizon before the decision.
+    Raises `InputError` for fewer than two options, a horizon before the decision, or a criterion that the outcome does
+    not have.
     """
+    criterion = criterion_for(outcome, progression)
     if len(options) < 2:
         raise InputError(f"a comparison needs at least two treatment options, got {list(options)}")
     if not horizon_days > decision_day:
@@ -109,7 +120,8 @@ def compare(
         horizon_days,
         outcome,
         final,
-        {name: of_draws(progression_day, times, course) - decision_day for name, course in courses.items()},
+        criterion,
+        {name: of_draws(criterion.progression_day, times, course) - decision_day for name, course in courses.items()},
         probability_best(final),
         best,
     )

@@ -1,6 +1,7 @@
 """How well a plan controls the tumour, and how draws of the posterior are weighed."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twinjax.core.errors import InputError
-from twinjax.twin.progression import SMALLEST_OUTCOME, regrowth_day
+from twinjax.twin.progression import SMALLEST_OUTCOME, Criterion
 
 
 class AbstractControl(abc.ABC):
@@ -45,26 +46,31 @@ class FinalSize(AbstractControl):
 
 @dataclass(frozen=True)
 class TimeToProgression(AbstractControl):
-    """Minus the day on which the outcome is 40 % above that at the decision (`regrowth_day`).
+    """Minus the day on which the outcome has progressed over that at the decision (`Criterion.regrowth_day`).
 
     A draw that does not come to it before the horizon counts as if it did then, and has no gradient: choose a horizon
     that few draws reach.
     """
 
+    criterion: Criterion
     negligible: ClassVar[float] = 1.0
 
     def times(self, grid):
         return grid
 
     def loss(self, times, course):
-        return -regrowth_day(times, course)
+        return -self.criterion.regrowth_day(times, course)
 
 
-CONTROLS: dict[str, AbstractControl] = {"final_size": FinalSize(), "time_to_progression": TimeToProgression()}
+# Name to the control under a criterion of progression.
+CONTROLS: dict[str, Callable[[Criterion], AbstractControl]] = {
+    "final_size": lambda criterion: FinalSize(),
+    "time_to_progression": TimeToProgression,
+}
 
 
-def control_named(name: str) -> AbstractControl:
-    """The control of a name; `InputError` for one that is unknown."""
+def control_named(name: str) -> Callable[[Criterion], AbstractControl]:
+    """Of `CONTROLS`; `InputError` for a name that is unknown."""
     if name not in CONTROLS:
         raise InputError(f"control '{name}' is unknown; choose one of {', '.join(CONTROLS)}")
     return CONTROLS[name]

@@ -14,6 +14,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
 from twinjax.twin.draws import interval, with_scatter
 from twinjax.twin.solution import quantities_of, solved
+from twinjax.twin.time_to_progression import ProgressionForecast, time_to_progression
 
 # Draws that are solved at once.
 CHUNK = 50
@@ -69,6 +70,12 @@ class CourseForecast:
         if quantity not in self.noise:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.noise)}")
         return with_scatter(self.quantities[quantity], self.noise[quantity], offset=self.offset[quantity], seed=seed)
+
+    def progression(
+        self, quantity: str, *, since: float | None = None, baseline: float | None = None, by: str | None = None
+    ) -> ProgressionForecast:
+        """When `quantity` has progressed; arguments and errors are those of `Forecast.progression`."""
+        return time_to_progression(quantity, self.times, self.quantities, since=since, baseline=baseline, by=by)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per measured quantity and day: median, 90 % interval, and the interval of a new measurement."""

@@ -21,6 +21,16 @@ def levels(values: np.ndarray, level: float = 0.9) -> dict[str, float]:
     return dict(zip(("lower", "median", "upper"), interval(values, level).tolist(), strict=True))
 
 
+def levels_within(days: np.ndarray, longest: float, level: float = 0.9) -> dict[str, float | None]:
+    """The `levels` of draws (S,) that are cut off at `longest`, each one of them; None for one that was cut off."""
+    tail = (1 - level) / 2
+    found = np.quantile(days, [tail, 0.5, 1 - tail], method="inverted_cdf").tolist()
+    return {
+        name: value if value < longest else None
+        for name, value in zip(("lower", "median", "upper"), found, strict=True)
+    }
+
+
 def mean_and_levels(values: np.ndarray, level: float = 0.9) -> dict[str, float]:
     """`mean`, and the `levels`, of draws (S,) of one number."""
     return {"mean": float(values.mean()), **levels(values, level)}

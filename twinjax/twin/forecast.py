@@ -21,6 +21,7 @@ from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, with_scatter
 from twinjax.twin.solution import quantities_of, solved, visibility_threshold
+from twinjax.twin.time_to_progression import ProgressionForecast, time_to_progression
 
 # Of half a millilitre and less a segmentation errs by some voxels, however little there is: its scatter is that of the
 # logarithm of the volume and this much more, so that what has nearly vanished may be measured as nothing.
@@ -84,6 +85,19 @@ class Forecast:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
         noise = self.volume_noise[region]
         return with_scatter(self.quantities[quantity], noise, offset=LITTLE_VOLUME_MM3, seed=seed)
+
+    def progression(
+        self, quantity: str, *, since: float | None = None, baseline: float | None = None, by: str | None = None
+    ) -> ProgressionForecast:
+        """When `quantity` has progressed (docs/progression.md): days with their interval, and who has not.
+
+        **Arguments:** `since`, from which on progression is looked for and days count (default: `baseline`);
+        `baseline`, from which on the smallest counts (default: the first day of the forecast); both days since baseline
+        of the patient. `by`, the name of a criterion (default: the usual one of the unit, `criterion_for`).
+
+        Raises `InputError` as `time_to_progression` does.
+        """
+        return time_to_progression(quantity, self.times, self.quantities, since=since, baseline=baseline, by=by)
 
     def volume_rows(self) -> list[dict[str, Any]]:
         """One row per region and day: median and 90 % interval (mm³), and the interval of what would be measured."""

@@ -13,13 +13,15 @@ from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit, named_regimen
 from twinjax.twin.ahead import Ahead
-from twinjax.twin.control import control_named, tail_weights
+from twinjax.twin.control import AbstractControl, control_named, tail_weights
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.draws import interval, levels
 from twinjax.twin.plan_search import FoundPlan, search
-from twinjax.twin.progression import SMALLEST_OUTCOME, of_draws, regrowth_day
+from twinjax.twin.progression import SMALLEST_OUTCOME, Criterion, of_draws
 
 CAVEAT = "Research software: a hypothesis for those who plan, not a treatment plan."
+# What progression is counted over.
+AT_DECISION = "that of the decision"
 # Of a logarithm, or of days: what differs by less is the same.
 SAME = 1e-6
 
@@ -80,16 +82,18 @@ class FrontPoint:
 class Recommendation:
     """The plan found, beside the standard, and how sure that is.
 
-    **Fields:** `question`; `outcome`, the unit at the end of its name, lower is better; `decision_day`; `times` (T,)
-    days since baseline; `plans`, `"standard"` and `"recommended"` to a regimen whose day 0 is the decision; `courses`,
-    likewise to (draws, T) of the outcome: under the same draws, none of which the search saw; `risk`, likewise;
-    `limits`, rows of `DoseLimits.rows`; `standard_used`, the largest share of a limit that the standard needs;
-    `sensitivity`, parameter to Spearman's rank correlation, over the draws, with the logarithm of the ratio of the
-    outcome at the horizon (recommended over standard); `front`; `doubts`.
+    **Fields:** `question`; `outcome`, the unit at the end of its name, lower is better; `criterion` of its progression,
+    over its value at the decision; `decision_day`; `times` (T,) days since baseline; `plans`, `"standard"` and
+    `"recommended"` to a regimen whose day 0 is the decision; `courses`, likewise to (draws, T) of the outcome: under
+    the same draws, none of which the search saw; `risk`, likewise; `limits`, rows of `DoseLimits.rows`;
+    `standard_used`, the largest share of a limit that the standard needs; `sensitivity`, parameter to Spearman's rank
+    correlation, over the draws, with the logarithm of the ratio of the outcome at the horizon (recommended over
+    standard); `front`; `doubts`.
     """
 
     question: PlanQuestion
     outcome: str
+    criterion: Criterion
     decision_day: float
     times: np.ndarray
     plans: dict[str, Regimen]
@@ -108,8 +112,15 @@ class Recommendation:
 
     @property
     def days_to_progression(self) -> dict[str, np.ndarray]:
-        """Plan to (draws,) days from the decision until the outcome is 40 % above that of then, at most the horizon."""
-        return {n: of_draws(regrowth_day, self.times, c) - self.decision_day for n, c in self.courses.items()}
+        """Plan to (draws,) days from the decision until the outcome has progressed over its value then.
+
+        They are capped at the horizon.
+        """
+        return {name: self._days(course) for name, course in self.courses.items()}
+
+    @property
+    def control(self) -> AbstractControl:
+        return control_named(self.question.control)(self.criterion)
 
     @property
     def better(self) -> bool:
@@ -117,8 +128,7 @@ class Recommendation:
 
         That is 1 % of the outcome at the horizon, or a day to progression (`AbstractControl.negligible`).
         """
-        control = control_named(self.question.control)
-        return self.risk["recommended"] < self.risk["standard"] - control.negligible
+        return self.risk["recommended"] < self.risk["standard"] - self.control.negligible
 
     @property
     def log_ratio(self) -> np.ndarray:
@@ -141,6 +151,7 @@ class Recommendation:
             "ratio": {name: float(np.exp(value)) for name, value in levels(self.log_ratio, level).items()},
             "probability_smaller": share_above_zero(-self.log_ratio),
             "days_gained": levels(self.days_gained, level),
+            "progression": self.criterion.told(AT_DECISION),
             "probability_later": share_above_zero(self.days_gained),
             "risk": self.risk,
             "sensitivity": self.sensitivity,
@@ -184,7 +195,7 @@ class Recommendation:
         for point in sorted(self.front, key=lambda point: point.share):
             final = np.maximum(point.course[:, -1], SMALLEST_OUTCOME)
             low, median, high = interval(final, level).tolist()
-            days = float(np.median(of_draws(regrowth_day, self.times, point.course) - self.decision_day))
+            days = float(np.median(self._days(point.course)))
             rows.append(
                 {"share_of_limits": point.share, "used": point.used, **point.sums}
                 | {"outcome": self.outcome, "median": median, "lower": low, "upper": high}
@@ -192,27 +203,38 @@ class Recommendation:
             )
         return rows
 
+    def _days(self, course: np.ndarray) -> np.ndarray:
+        return of_draws(self.criterion.regrowth_day, self.times, course) - self.decision_day
+
 
 def recommend(
-    question: PlanQuestion, limits: DoseLimits, seen: Ahead, unseen: Ahead, times: np.ndarray, names: Mapping[str, int]
+    question: PlanQuestion,
+    criterion: Criterion,
+    limits: DoseLimits,
+    seen: Ahead,
+    unseen: Ahead,
+    times: np.ndarray,
+    names: Mapping[str, int],
 ) -> Recommendation:
     """Search on the draws of `seen`, and tell of the plan what those of `unseen` show.
 
-    Common random numbers: every plan meets the same draws. `times`, days since baseline, the first the decision and the
-    last the horizon; `names`: parameter to its column of z.
+    Common random numbers: every plan meets the same draws. `criterion` of progression; `times`, days since baseline,
+    the first the decision and the last the horizon; `names`: parameter to its column of z.
     """
-    found = _found(question, limits, seen, times)
-    front = [_point(question, limits, unseen, times, plan) for plan in found]
+    control = control_named(question.control)(criterion)
+    found = _found(question, control, limits, seen, times)
+    front = [_point(question, control, limits, unseen, times, plan) for plan in found]
     standard = unseen.courses(limits.variables.regimen, times)
     best, point = next((p, at) for p, at in zip(found, front, strict=True) if p.share == 1.0)
     made = Recommendation(
         question,
         unseen.outcome,
+        criterion,
         float(unseen.day),
         times,
         {"standard": limits.variables.plan(), "recommended": limits.variables.plan(best.x)},
         {"standard": standard, "recommended": point.course},
-        {"standard": _risk(question, times, standard), "recommended": point.risk},
+        {"standard": _risk(question, control, times, standard), "recommended": point.risk},
         limits.rows(best.x),
         limits.used_by_standard,
         {},
@@ -226,9 +248,10 @@ def recommend(
     return replace(made, sensitivity=rank_correlations(made.log_ratio, np.asarray(unseen.z), names))
 
 
-def _found(question: PlanQuestion, limits: DoseLimits, seen: Ahead, times: np.ndarray) -> list[FoundPlan]:
+def _found(
+    question: PlanQuestion, control: AbstractControl, limits: DoseLimits, seen: Ahead, times: np.ndarray
+) -> list[FoundPlan]:
     """The best plan within each share of the limits, the lightest first, each one a start for the next."""
-    control = control_named(question.control)
 
     def risk(x):
         losses, gradients = seen.losses(limits.variables, control, x, times)
@@ -243,17 +266,23 @@ def _found(question: PlanQuestion, limits: DoseLimits, seen: Ahead, times: np.nd
     return found
 
 
-def _point(question: PlanQuestion, limits: DoseLimits, unseen: Ahead, times: np.ndarray, plan: FoundPlan) -> FrontPoint:
+def _point(
+    question: PlanQuestion,
+    control: AbstractControl,
+    limits: DoseLimits,
+    unseen: Ahead,
+    times: np.ndarray,
+    plan: FoundPlan,
+) -> FrontPoint:
     x = jnp.asarray(plan.x)
     course, sums = unseen.courses(limits.variables.at(x), times), np.asarray(limits.sums_of(x))
     named = {f"{name}_{kind}": float(value) for (name, kind), value in zip(limits.sums, sums, strict=True)}
     used = float((sums / np.asarray(limits.largest)).max())
-    return FrontPoint(plan.share, used, named, course, _risk(question, times, course))
+    return FrontPoint(plan.share, used, named, course, _risk(question, control, times, course))
 
 
-def _risk(question: PlanQuestion, times: np.ndarray, course: np.ndarray) -> float:
+def _risk(question: PlanQuestion, control: AbstractControl, times: np.ndarray, course: np.ndarray) -> float:
     """Of a course (draws, T) at `times`."""
-    control = control_named(question.control)
     days = control.times(times)
     at = np.searchsorted(times, days)
     losses = np.asarray(jax.vmap(control.loss, (None, 0))(jnp.asarray(days), jnp.asarray(course[:, at])))

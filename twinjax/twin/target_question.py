@@ -8,7 +8,7 @@ from jaxtyping import Float
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractSpatialModel, AbstractTumorModel
 from twinjax.treatment import Radiotherapy, Regimen
-from twinjax.twin.adjustable import is_number, named_regimen
+from twinjax.twin.adjustable import is_dose, is_number, named_regimen
 from twinjax.twin.control import tail_weights
 from twinjax.twin.plan import STANDARD_MARGIN_MM
 
@@ -31,7 +31,8 @@ class TargetQuestion:
     `margin_mm`; `volume_mm3` of the targets (None: that of the standard); `cells` that are to be covered, `"all"` or
     `"infiltrating"`, which is those where a draw has less than the density from which tumour is seen; `tail`;
     `least_dose` of a voxel of the standard target and `largest_dose` of any, Gy a fraction. The default of the latter,
-    2.5 Gy, is that of NRG-BN001 (NCT02179086: 75 Gy in 30 fractions).
+    2.5 Gy, is that of NRG-BN001 (NCT02179086: 75 Gy in 30 fractions); `at_risk`, the file of the mask of an organ at
+    risk (`PatientData.mask`), and `largest_dose_at_risk`, Gy a fraction, which go together.
 
     Raises `InputError` for values that are none of these.
     """
@@ -43,6 +44,8 @@ class TargetQuestion:
     tail: float = 0.1
     least_dose: float = 0.0
     largest_dose: float = 2.5
+    at_risk: str | None = None
+    largest_dose_at_risk: float | None = None
     course: Radiotherapy = field(init=False)
 
     def __post_init__(self):
@@ -59,13 +62,21 @@ class TargetQuestion:
         tail_weights(np.zeros(1), self.tail)
         if not is_number(self.largest_dose, above=0):
             raise InputError(f"largest_dose must be a positive number of Gy, got {self.largest_dose}")
-        if not (self.least_dose == 0 or is_number(self.least_dose, above=0)):
+        if not is_dose(self.least_dose):
             raise InputError(f"least_dose must be a number of Gy >= 0, got {self.least_dose}")
         if not self.least_dose <= min(self.largest_dose, self.dose):
             raise InputError(
                 f"least_dose ({self.least_dose:g} Gy) must not lie above largest_dose ({self.largest_dose:g} Gy) or "
                 f"the fractions of the standard ({self.dose:g} Gy)"
             )
+
+        if (self.at_risk is None) != (self.largest_dose_at_risk is None):
+            raise InputError(
+                "at_risk, the mask of an organ, and largest_dose_at_risk, its Gy a fraction, go together, got "
+                f"{self.at_risk} and {self.largest_dose_at_risk}"
+            )
+        if self.at_risk is not None and not is_dose(self.largest_dose_at_risk):
+            raise InputError(f"largest_dose_at_risk must be a number of Gy >= 0, got {self.largest_dose_at_risk}")
 
     @property
     def dose(self) -> float:

@@ -23,6 +23,7 @@ from twinjax.twin.ahead import Ahead
 from twinjax.twin.assimilation import Expected, change_of, expectations, new_data, surprises
 from twinjax.twin.closed_loop import treated_since
 from twinjax.twin.course import CourseForecast, forecast_course
+from twinjax.twin.criteria import criterion_for
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.forecast import LITTLE_VOLUME_MM3, Forecast, box_for, forecast
 from twinjax.twin.planning_grid import OrganAtRisk, PlanningGrid
@@ -71,6 +72,11 @@ class DigitalTwin:
     def regimen(self) -> Regimen:
         """What the patient was given while being observed, with nominal sensitivities."""
         return self.problem.whole.regimen
+
+    @property
+    def usual_outcome(self) -> str:
+        """What a plan is judged by: the volume of the cells, or without space the size of the model."""
+        return self.model.size_quantity if isinstance(self.model, AbstractLumpedModel) else "cell_volume_mm3"
 
     def predict(
         self,
@@ -123,6 +129,7 @@ class DigitalTwin:
         given: Regimen | None = None,
         draws: int = 60,
         outcome: str | None = None,
+        progression: str | None = None,
     ) -> Recommendation:
         """The plan of least risk within the limits of `question`, beside the standard (docs/recommendation.md).
 
@@ -131,23 +138,24 @@ class DigitalTwin:
 
         **Arguments:** `decision_day` and `horizon_days`, since baseline; `given`, what the patient had before the
         decision (default: the twin's own regimen up to that day); `outcome`, lower is better (default: the volume of
-        the cells, or without space the size of the model).
+        the cells, or without space the size of the model); `progression`, the name of its criterion (default: the usual
+        one of its unit, `criterion_for`).
 
         Raises `InputError` for a horizon before the decision, a decision before the start of the model, a twin without
-        `uncertainty`, or what `question` asks that its standard plan does not have.
+        `uncertainty`, or what `question` or `progression` ask that the standard plan or the outcome do not have.
         """
+        outcome = self.usual_outcome if outcome is None else outcome
+        criterion = criterion_for(outcome, progression)
         past = self._before(decision_day, horizon_days, given, draws)
         times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
         whole = self._under(past + question.regimen.shifted(decision_day))
         if isinstance(self.model, AbstractSpatialModel) and self.model.local:
             # With nothing given the tumour is at its largest.
             whole = whole.cropped(box_for(self._under(past), self.problem, self._mode, times))
-        if outcome is None:
-            outcome = self.model.size_quantity if isinstance(self.model, AbstractLumpedModel) else "cell_volume_mm3"
         first = len(past.treatments)
         variables = PlanVariables(whole.regimen, question.adjust, first=first, decision_day=decision_day)
         halves = self._halves(whole, decision_day, outcome, draws)
-        return recommend(question, DoseLimits(variables), *halves, times, self._scalars)
+        return recommend(question, criterion, DoseLimits(variables), *halves, times, self._scalars)
 
     def recommend_switching(
         self,
@@ -183,9 +191,14 @@ class DigitalTwin:
 
         **Arguments:** `scan`, with the core that the standard is drawn around and the mask of the organ; `at_risk`, an
         organ with a largest dose of its own. Others, draws and errors are those of `recommend`; `InputError`, too, for
-        a model without space or a volume that the organ does not have.
+        a model without space, a volume that the organ does not have, or a mask of `question` that was not read.
         """
         question.check(self.model)
+        if question.at_risk is not None and at_risk is None:
+            raise InputError(
+                f"the question names an organ at risk, '{question.at_risk}', whose mask is not given: "
+                "at_risk=OrganAtRisk(patient.mask(question.at_risk), question.largest_dose_at_risk)"
+            )
         past = self._before(decision_day, decision_day + 1.0, given, draws)
         whole = self._under(past + Regimen((question.course.shifted(decision_day),)))
         assert isinstance(whole.model, AbstractSpatialModel)
