@@ -20,11 +20,14 @@ from twinjax.core.folder import only_job_in
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.job import settings_of
+from twinjax.job.output import Run
 from twinjax.job.patient import without_places
 from twinjax.model import UntimedFisherKPP
 
 SHAPE = (16, 16, 16)
 AFFINE = np.diag([-2.0, 2.0, 2.0, 1.0])
+# One patient, and a cohort.
+MANY = [(), ("cohort=virtual", "cohort.patients=2")]
 
 
 def write_visit(folder: Path, *, radius: float = 4.0, affine=AFFINE, shape=SHAPE) -> None:
@@ -184,24 +187,27 @@ def test_public_data_need_their_folder(refused, monkeypatch, tmp_path):
     assert "nowhere" in refused("patient=sbtc_001")
 
 
-def test_output_folder_that_cannot_be_made(refused, tmp_path):
+@pytest.mark.parametrize("many", MANY)
+def test_output_folder_that_cannot_be_made(refused, tmp_path, many):
     (tmp_path / "file").touch()
-    assert str(tmp_path / "file") in refused(f"hydra.run.dir={tmp_path / 'file' / 'output'}")
+    assert str(tmp_path / "file") in refused(f"hydra.run.dir={tmp_path / 'file' / 'output'}", "model=claret", *many)
 
 
-def test_two_jobs_in_one_folder(refused, tmp_path):
+@pytest.mark.parametrize("many", MANY)
+def test_two_jobs_in_one_folder(refused, tmp_path, many):
     with only_job_in(tmp_path / "output"):
-        line = refused("model=claret")
+        line = refused("model=claret", *many)
     assert "another job" in line and str(tmp_path / "output") in line
 
 
-def test_a_full_disk_is_told(refused, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results.json")
+@pytest.mark.parametrize("many", MANY)
+def test_a_full_disk_is_told(refused, monkeypatch, many):
+    def full(run, name, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
-    monkeypatch.setattr(job, "run_patient", full)
-    line = refused("model=claret")
-    assert "the disk is full" in line and "results.json" in line
+    monkeypatch.setattr(Run, "write_text", full)
+    line = refused("model=claret", *many)
+    assert "the disk is full" in line and "config.yaml" in line
 
 
 @pytest.fixture

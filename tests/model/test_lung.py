@@ -35,6 +35,9 @@ class Blockade(AbstractModulatingTreatment):
     def select(self, keep):
         return self
 
+    def filled(self, count):
+        return self
+
     def shifted(self, days):
         return Blockade(self.times + days)
 

@@ -3,9 +3,11 @@
 import datetime
 import logging
 
+import equinox as eqx
 import numpy as np
 import pytest
 
+from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
 from twinjax.imaging.scan import Scan
 from twinjax.patient import Visit, read_treatment_csv, write_treatment_csv
@@ -34,24 +36,45 @@ def visit(day: float, label: int = 0) -> Visit:
 def test_units_become_gray_and_mg_per_square_metre(table):
     path = table(
         "0,radiotherapy,2,Gy,\n1,radiotherapy,180,cGy,\n1,chemotherapy,75,mg/m2,temozolomide\n"
-        "2,Chemotherapy,150,mg,Temozolomide\n3.25,chemotherapy,110,mg/m²,lomustine\n"
+        "2,Chemotherapy,150,mg,Temozolomide\n3.25,chemotherapy,125,mg/m²,Nab-Paclitaxel\n"
     )
     regimen = read_treatment_csv(path, body_surface_area_m2=2.0)
-    radiotherapy, temozolomide, lomustine = regimen.treatments
+    radiotherapy, temozolomide, other = regimen.treatments
     assert isinstance(radiotherapy, Radiotherapy)
     np.testing.assert_allclose(radiotherapy.times, [0, 1])
     np.testing.assert_allclose(radiotherapy.doses, [2, 1.8], rtol=1e-6)
     assert isinstance(temozolomide, Chemotherapy) and temozolomide.drug == "temozolomide"
     np.testing.assert_allclose(temozolomide.times, [1, 2])
     np.testing.assert_allclose(temozolomide.doses, [75, 75])
-    assert isinstance(lomustine, Chemotherapy) and lomustine.drug == "lomustine"
-    np.testing.assert_allclose(lomustine.times, [3.25])
+    assert isinstance(other, Chemotherapy) and other.drug == "nab_paclitaxel"
+    np.testing.assert_allclose(other.times, [3.25])
 
 
-def test_another_drug_is_warned_of(table, caplog):
-    with caplog.at_level(logging.WARNING):
-        read_treatment_csv(table("0,chemotherapy,110,mg/m2,lomustine\n"))
-    assert "lomustine" in caplog.text
+@pytest.mark.parametrize(
+    ("drug", "dose", "protocol"),
+    [
+        ("cisplatin", 40, "cisplatin_etoposide_chemoradiation"),
+        ("paclitaxel", 80, "weekly_paclitaxel"),
+        ("paclitaxel", 50, "carboplatin_paclitaxel_chemoradiation"),
+        ("gemcitabine", 800, "gemcitabine"),
+        ("temozolomide", 150, "stupp"),
+    ],
+)
+def test_a_drug_kills_as_in_the_protocol_of_its_dose(table, drug, dose, protocol):
+    (found,) = read_treatment_csv(table(f"4,chemotherapy,{dose},mg/m2,{drug}\n")).treatments
+    like = next(one for one in load_named("treatment", protocol).treatments if one.name == drug)
+    expected = Chemotherapy(
+        [4.0],
+        dose,
+        drug=drug,
+        sensitivity=like.sensitivity,
+        clearance_rate=like.clearance_rate,
+        reference_dose=like.reference_dose,
+    )
+    assert eqx.tree_equal(found, expected)
+    # The log kill of a dose, by hand: sensitivity / clearance rate for the reference dose.
+    share = dose / float(like.reference_dose)
+    assert float(found.exposure(0.0, 1e3)) == pytest.approx(share * float(like.sensitivity / like.clearance_rate))
 
 
 def test_dates_become_days_since_the_first_visit(table):
@@ -81,6 +104,7 @@ def test_an_empty_table_and_a_byte_order_mark_are_fine(table):
         ("0,hyperthermia,2,Gy,\n", "modality 'hyperthermia' is unknown; use one of radiotherapy"),
         ("0,radiotherapy,2,Gy,temozolomide\n", "radiotherapy has no drug"),
         ("0,chemotherapy,75,mg/m2,\n", "needs the name of the drug"),
+        ("0,chemotherapy,110,mg/m2,lomustine\n", "line 2: the drug 'lomustine' is unknown; known are carboplatin, cis"),
         ("0,chemotherapy,150,mg,temozolomide\n", "needs body_surface_area_m2"),
         ("0,surgery,2,Gy,\n", "surgery has no dose"),
         ("0,radiotherapy,2,Gy,\n0,radiotherapy,2,Gy,\n", "line 3: the same row stands above"),

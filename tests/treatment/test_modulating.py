@@ -37,6 +37,9 @@ class Blockade(AbstractModulatingTreatment):
     def select(self, keep):
         return self
 
+    def filled(self, count):
+        return self
+
     def shifted(self, days):
         return Blockade(self.times[0] + days, self.stop + days, self.action)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import stats
 
+from twinjax.calibration.filled import filled
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.products import product
 from twinjax.model import AbstractSpatialModel
@@ -54,11 +55,11 @@ def datum_log_likelihoods(
     A datum is all that one observation gave on one day: of a scan, its voxels together. One solve a point; any number
     of them needs one program.
     """
-    found = []
+    found, (shared, places) = [], filled(problem)
     for first in range(0, len(z), CHUNK):
         chunk = np.asarray(z[first : first + CHUNK], float)
-        filled = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), axis=0)])
-        found.append(np.asarray(_chunk(problem, jnp.asarray(filled)), float)[: len(chunk)])
+        whole = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), axis=0)])
+        found.append(np.asarray(_chunk(shared, jnp.asarray(whole)), float)[: len(chunk), places])
     likelihoods = np.concatenate(found)
     return np.where(np.isfinite(likelihoods), likelihoods, -np.inf)
 

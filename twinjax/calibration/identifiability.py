@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Float
 
 from twinjax.calibration.curvature import residuals_and_jacobian
+from twinjax.calibration.filled import filled
 from twinjax.calibration.posterior import MOSTLY_PRIOR, Posterior
 from twinjax.calibration.prior import Parameter
 from twinjax.calibration.problem import InverseProblem
@@ -190,7 +191,8 @@ def fisher_information(problem: InverseProblem, z, place=None) -> Float[np.ndarr
     the parameters learn from the data is not in it.
     """
     axes = np.eye(problem.dimension) if place is None else np.eye(problem.dimension)[place]
-    _, jacobian, _ = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.asarray(axes))
+    shared = filled(problem).problem
+    _, jacobian, _ = residuals_and_jacobian(shared, jnp.asarray(z, float), jnp.asarray(axes))
     rows = np.asarray(jacobian).astype(float)
     if not np.isfinite(rows).all():
         raise InputError("the Fisher information cannot be computed: the forward solve fails at the mode")

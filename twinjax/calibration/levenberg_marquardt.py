@@ -15,6 +15,7 @@ from jaxtyping import Float
 from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
 from twinjax.calibration.curvature import residuals_and_jacobian
+from twinjax.calibration.filled import filled
 from twinjax.calibration.posterior import Posterior
 from twinjax.calibration.problem import InverseProblem
 from twinjax.core.errors import InputError
@@ -294,9 +295,11 @@ def expansion_of(problem: InverseProblem, z) -> Expansion:
 
     Sums are in double precision whatever that of the solve.
     """
-    *found, expected = residuals_and_jacobian(problem, jnp.asarray(z, float), jnp.eye(problem.dimension))
+    shared = filled(problem)
+    *found, expected = residuals_and_jacobian(shared.problem, jnp.asarray(z, float), jnp.eye(problem.dimension))
     value, jacobian = (np.asarray(x).astype(float) for x in found)
     with np.errstate(invalid="ignore"):
         gradient, hessian = jacobian @ value, jacobian @ jacobian.T
     solved = np.isfinite(value).all() and np.isfinite(hessian).all()
-    return 0.5 * float(value @ value) if solved else np.inf, gradient, hessian, [np.asarray(x) for x in expected]
+    cost = 0.5 * float(value @ value) if solved else np.inf
+    return cost, gradient, hessian, [np.asarray(one) for one in shared.of_data(expected)]

@@ -13,6 +13,7 @@ from twinjax.calibration.calibrator import AbstractCalibrator
 from twinjax.calibration.checkpoint import Checkpoint
 from twinjax.calibration.density import differentiable_log_density
 from twinjax.calibration.diagnostics import energy_information
+from twinjax.calibration.filled import filled
 from twinjax.calibration.iteration import iterate
 from twinjax.calibration.levenberg_marquardt import LevenbergMarquardt
 from twinjax.calibration.posterior import Posterior
@@ -74,7 +75,7 @@ class NoUTurnSampler(AbstractCalibrator):
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         problem, mode, before = self.mode.kept_mode(problem, key=key_mode, checkpoint=checkpoint)
         root = np.linalg.cholesky(mode.covariance)
-        arguments = (problem, jnp.asarray(mode.z), jnp.asarray(root))
+        arguments = (filled(problem).problem, jnp.asarray(mode.z), jnp.asarray(root))
         start, step = _sampler(
             self.warmup, self.target_accept, self.max_tree_depth, self._chain_method(problem), self.chains
         )

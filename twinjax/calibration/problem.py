@@ -33,7 +33,7 @@ class InverseProblem(eqx.Module):
     `data`, indexed in that box; `prior`; `forecast_prior`, the same parameters and after them those of treatments that
     the patient has not had yet, about which the data say nothing; `solver` and `max_step` (days) of `simulate`;
     `start`, the day on which the initial condition holds; `times` (T,), the days of the data, each once, ascending, and
-    `visits`, which of them each datum is of.
+    `visits`, which of them each datum is of (None where days may stand twice: that of its time).
     """
 
     whole: Tumor
@@ -44,7 +44,7 @@ class InverseProblem(eqx.Module):
     solver: diffrax.AbstractSolver | None
     start: Float[Array, ""]
     times: Float[Array, " times"]
-    visits: tuple[int, ...] = eqx.field(static=True)
+    visits: tuple[int, ...] | None = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
     box: Box | None = eqx.field(static=True)
 
@@ -151,9 +151,8 @@ class InverseProblem(eqx.Module):
             name: jax.vmap(partial(observation.predict, tumor.model))(states)
             for name, observation in tumor.observation.items()
         }
-        return [
-            datum.pick(shown[datum.observation][visit]) for datum, visit in zip(self.data, self.visits, strict=True)
-        ]
+        visits = self.visits or [jnp.searchsorted(self.times, datum.time) for datum in self.data]
+        return [datum.pick(shown[datum.observation][visit]) for datum, visit in zip(self.data, visits, strict=True)]
 
     def residuals(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " residuals"]:
         """Whitened residuals of every datum (`AbstractObservation.residuals`), then z for the prior.

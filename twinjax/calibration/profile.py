@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 from scipy.stats import chi2
 
 from twinjax.calibration.curvature import residuals_and_jacobian
+from twinjax.calibration.filled import filled
 from twinjax.calibration.posterior import Posterior
 from twinjax.core.errors import InputError
 
@@ -69,9 +70,9 @@ def profile_likelihood(posterior: Posterior, name: str, *, level: float = 0.95) 
     problem = posterior.problem
     if problem is None or name not in posterior.names:
         raise InputError(f"'{name}' has no profile: give a calibrated parameter and a posterior with its problem")
-    place, n = posterior.names.index(name), problem.dimension
+    place, n, shared = posterior.names.index(name), problem.dimension, filled(problem).problem
     parameter = problem.prior.parameters[place]
-    expansion = _cached(lambda z: residuals_and_jacobian(problem, jnp.asarray(z), jnp.eye(n))[:2], n)
+    expansion = _cached(lambda z: residuals_and_jacobian(shared, jnp.asarray(z), jnp.eye(n))[:2], n)
     best_z, best_cost = _fit(expansion, posterior.z_map, [])
     threshold = float(chi2.ppf(level, 1))
     deviation = float(posterior.z[..., place].std())

@@ -6,7 +6,7 @@ Columns (comma-separated, UTF-8; further columns are ignored):
     modality      radiotherapy, chemotherapy or surgery
     dose, unit    radiotherapy: per fraction, in Gy or cGy; chemotherapy: mg/m2, or mg (needs the body surface
                   area); both empty for surgery
-    drug          the drug's name for chemotherapy, empty otherwise
+    drug          for chemotherapy a drug of `conf/treatment`, whose values it gets; empty otherwise
 
 Two fractions on one day get different times (3.0 and 3.25). The cavity of an operation is label 4 of the first
 visit after it.
@@ -27,6 +27,7 @@ from twinjax.imaging import labels
 from twinjax.patient.csv_rows import check_time_column, read_csv_rows
 from twinjax.patient.visit import Visit
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen, Resection
+from twinjax.treatment.known_drug import known_chemotherapy, known_drug
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def standard_row(
     day: float, modality: str, dose: str, unit: str, drug: str, where: str, body_surface_area_m2: float | None = None
 ) -> TreatmentRow:
     """One checked row in standard units; `where` opens the message of an `InputError`."""
-    modality, drug = modality.lower(), drug.lower()
+    modality = modality.lower()
     if modality not in UNITS:
         raise InputError(f"{where}: modality '{modality}' is unknown; use one of {', '.join(UNITS)}")
     if modality == "surgery":
@@ -104,6 +105,10 @@ def standard_row(
         return TreatmentRow(day, modality, amount, "")
     if not drug:
         raise InputError(f"{where}: chemotherapy needs the name of the drug")
+    try:
+        drug = known_drug(drug)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     if found == "mg":
         if body_surface_area_m2 is None:
             raise InputError(f"{where}: a dose in mg needs body_surface_area_m2; give it, or the dose in mg/m2")
@@ -149,9 +154,7 @@ def regimen_of(rows: Iterable[TreatmentRow], visits: Sequence[Visit] = ()) -> Re
         if modality == "radiotherapy":
             treatments.append(Radiotherapy(times, doses))
         elif modality == "chemotherapy":
-            if drug != "temozolomide":
-                logger.warning("%s gets the drug parameters of temozolomide; set its own on the Chemotherapy", drug)
-            treatments.append(Chemotherapy(times, doses, drug=drug))
+            treatments.append(known_chemotherapy(drug, times, doses))
         else:
             treatments.extend(filter(None, (_resection(day, visits) for day in times.tolist())))
     return Regimen(treatments)

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.treatment.regimen import Regimen
-from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses, later, of_doses
+from twinjax.treatment.treatment import AbstractModulatingTreatment, check_doses, later, of_doses, with_no_doses
 
 ACTION = "androgen_deprivation"
 
@@ -101,6 +101,9 @@ class AndrogenDeprivation(AbstractModulatingTreatment):
 
     def select(self, keep):
         return of_doses(self, keep, "times", "durations")
+
+    def filled(self, count):
+        return with_no_doses(self, count, "durations", "times")
 
     def shifted(self, days):
         return later(self, days)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from twinjax.treatment.treatment import AbstractTreatment, later, of_doses
+from twinjax.treatment.treatment import AbstractTreatment, later, of_doses, with_no_doses
 
 
 class AbstractDrug(AbstractTreatment):
@@ -25,6 +25,9 @@ class AbstractDrug(AbstractTreatment):
 
     def select(self, keep):
         return of_doses(self, keep, *self.per_dose)
+
+    def filled(self, count):
+        return with_no_doses(self, count, "doses", *(name for name in self.per_dose if name != "doses"))
 
     def shifted(self, days):
         return later(self, days)

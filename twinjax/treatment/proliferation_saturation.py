@@ -65,6 +65,9 @@ class SaturatedRadiotherapy(AbstractImpulsiveTreatment):
     def select(self, keep):
         return SaturatedRadiotherapy(self.course.select(keep))
 
+    def filled(self, count):
+        return SaturatedRadiotherapy(self.course.filled(count))
+
     def shifted(self, days):
         return SaturatedRadiotherapy(self.course.shifted(days))
 

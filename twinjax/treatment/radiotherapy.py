@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
-from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses, later, of_doses
+from twinjax.treatment.treatment import AbstractImpulsiveTreatment, check_doses, later, of_doses, with_no_doses
 
 
 class Radiotherapy(AbstractImpulsiveTreatment):
@@ -92,6 +92,9 @@ class Radiotherapy(AbstractImpulsiveTreatment):
 
     def select(self, keep):
         return of_doses(self, keep, "times", "doses")
+
+    def filled(self, count):
+        return with_no_doses(self, count, "doses", "times")
 
     def shifted(self, days):
         return later(self, days)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from twinjax.core.bucket import bucket
 from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
 from twinjax.domain import Domain
@@ -96,6 +97,10 @@ class Regimen(eqx.Module):
     def shifted(self, days: float) -> "Regimen":
         """Everything `days` later."""
         return Regimen(treatment.shifted(days) for treatment in self.treatments)
+
+    def filled(self) -> "Regimen":
+        """The same regimen, every number of doses rounded up (`bucket`) by doses of nothing; not for its `burden`."""
+        return Regimen(treatment.filled(bucket(treatment.times.size)) for treatment in self.treatments)
 
     def on(self, domain: Domain) -> "Regimen":
         """The regimen with its spatial maps on the grid of `domain`."""

@@ -45,6 +45,9 @@ class Resection(AbstractImpulsiveTreatment):
             raise InputError("a resection cannot be taken in part")
         return self
 
+    def filled(self, count):
+        return self
+
     def shifted(self, days):
         return later(self, days)
 

@@ -28,6 +28,13 @@ class AbstractTreatment(eqx.Module):
         """The same treatment with only the doses where `keep` (bool, one per dose) is True."""
 
     @abc.abstractmethod
+    def filled(self, count: int) -> "AbstractTreatment":
+        """The same treatment with `count` doses or more: those beyond its own, at the time of the last, are nothing.
+
+        What it does stays the same; its `burden` may not. Not for traced values.
+        """
+
+    @abc.abstractmethod
     def shifted(self, days: float) -> "AbstractTreatment":
         """The same treatment, `days` later."""
 
@@ -122,8 +129,20 @@ def check_doses(times, doses, what: str) -> tuple[Array, Array]:
 
 def of_doses(treatment, keep: np.ndarray, *per_dose: str):
     """The treatment with only the doses where `keep` is True; `per_dose` names its arrays with one entry a dose."""
-    kept = [getattr(treatment, name)[keep] for name in per_dose]
+    # In numpy where the values are known: every other number of doses would be compiled anew.
+    values = [getattr(treatment, name) for name in per_dose]
+    kept = [value[keep] if isinstance(value, Tracer) else jnp.asarray(np.asarray(value)[keep]) for value in values]
     return eqx.tree_at(lambda one: [getattr(one, name) for name in per_dose], treatment, kept)
+
+
+def with_no_doses(treatment, count: int, amount: str, *others: str):
+    """The treatment with `count` doses: after its own such of no `amount`, like the last in what `others` name."""
+    more = count - treatment.times.size
+    if more <= 0 or not treatment.times.size:
+        return treatment
+    longer = [jnp.asarray(np.pad(np.asarray(getattr(treatment, name)), (0, more), mode="edge")) for name in others]
+    amounts = jnp.asarray(np.pad(np.asarray(getattr(treatment, amount)), (0, more)))
+    return eqx.tree_at(lambda one: [getattr(one, n) for n in (amount, *others)], treatment, [amounts, *longer])
 
 
 def later(treatment, days):

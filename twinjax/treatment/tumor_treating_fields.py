@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from twinjax.core.errors import InputError
 from twinjax.core.kills import Kills
-from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses, later, of_doses
+from twinjax.treatment.treatment import AbstractContinuousTreatment, check_doses, later, of_doses, with_no_doses
 
 
 class TumorTreatingFields(AbstractContinuousTreatment):
@@ -57,6 +57,9 @@ class TumorTreatingFields(AbstractContinuousTreatment):
 
     def select(self, keep):
         return of_doses(self, keep, "times", "durations", "usage")
+
+    def filled(self, count):
+        return with_no_doses(self, count, "durations", "times", "usage")
 
     def shifted(self, days):
         return later(self, days)

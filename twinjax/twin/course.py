@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration import InverseProblem, Tumor
+from twinjax.calibration.filled import filled, with_filled_regimen
+from twinjax.core.bucket import bucket
 from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
 from twinjax.twin.draws import interval, with_scatter
@@ -95,8 +97,13 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
     chunks = [draws[i : i + CHUNK] for i in range(0, len(draws), CHUNK)]
-    parts = [_solved(whole, problem, jnp.asarray(chunk), jnp.asarray(times)) for chunk in chunks]
-    quantities = {name: np.concatenate([np.asarray(part[0][name]) for part in parts]) for name in parts[0][0]}
+    # Patients with about as many days and doses share a program.
+    shared, long = filled(problem).problem, with_filled_regimen(whole)
+    days = jnp.asarray(np.pad(times, (0, bucket(len(times)) - len(times)), mode="edge"))
+    parts = [_solved(long, shared, jnp.asarray(chunk), days) for chunk in chunks]
+    quantities = {
+        name: np.concatenate([np.asarray(part[0][name])[:, : len(times)] for part in parts]) for name in parts[0][0]
+    }
     success = np.concatenate([np.asarray(part[1]) for part in parts])
     failed = int(np.sum(~success))
     if failed > 0.1 * len(draws):

@@ -8,6 +8,8 @@ from twinjax.core.errors import InputError
 
 # Repeated measurements of each draw: enough that the tails of an interval are smooth.
 REPEATS = 20
+# Outcomes within this share of the lowest are as low: solves differ by 1e-6 where options end alike.
+SAME_OUTCOME = 1e-4
 
 
 def interval(draws: np.ndarray, level: float = 0.9) -> np.ndarray:
@@ -49,11 +51,12 @@ def with_scatter(draws: np.ndarray, deviation: float, *, offset: float = 0.0, se
 def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Share of draws in which each option has the lowest outcome; draw s of all options shares its parameters.
 
-    Draws in which options tie are shared among them. `outcomes`: option to (S,). Raises `InputError` where the
-    options differ in length.
+    Draws in which options tie (to `SAME_OUTCOME`) are shared among them. `outcomes`: option to (S,). Raises
+    `InputError` where the options differ in length.
     """
     if len({np.shape(draws) for draws in outcomes.values()}) != 1:
         raise InputError(f"options need equally many paired draws, got {[np.shape(d) for d in outcomes.values()]}")
     values = np.stack([np.asarray(draws, float) for draws in outcomes.values()])
-    best = values == values.min(axis=0)
+    least = values.min(axis=0)
+    best = values <= least + SAME_OUTCOME * np.abs(least)
     return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))

@@ -302,7 +302,7 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     domain, found = tumor.model.domain, {}
     for region in (name for name in REGIONS if name in tumor.observation):
         threshold, errors = visibility_threshold(tumor, region), []
-        for datum, visit in zip(problem.data, problem.visits, strict=True):
+        for datum, visit in zip(problem.data, problem.visits or (), strict=True):
             if datum.observation != region:
                 continue
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
