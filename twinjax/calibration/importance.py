@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,7 @@ class ImportanceSampler(AbstractCalibrator):
         if not pareto_k < LARGEST_PARETO_K:
             doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
         log_evidence, log_evidence_error = log_mean_weight(ratio)
+        report: dict[str, Any] = {**mode.report, "jacobians": jacobians}
         return Posterior.from_draws(
             problem,
             view.z(w)[np.asarray(chosen)],
@@ -115,7 +117,7 @@ class ImportanceSampler(AbstractCalibrator):
             solver_failures=int(np.sum(~np.isfinite(target))),
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error,
-            **mode.report | {"jacobians": jacobians},
+            **report,
         )
 
     def _targets(self, problem, z, checkpoint: Checkpoint, number: int) -> tuple[np.ndarray, float]:

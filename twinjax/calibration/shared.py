@@ -1,6 +1,7 @@
 """Parameters that a cohort shares, such as the weights of a network in the growth law, from all patients together."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 

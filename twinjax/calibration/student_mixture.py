@@ -39,13 +39,17 @@ class StudentMixture(NamedTuple):
     def draws(self, rng: np.random.Generator, after: int = 0) -> Float[np.ndarray, "draws n"]:
         """Those of the curves from number `after` on."""
         drawn = [
-            multivariate_t.rvs(curve.center, curve.covariance, FREEDOM, size=count, random_state=rng)
+            # scipy's stub takes a shape matrix and degrees of freedom for whole numbers.
+            multivariate_t.rvs(curve.center, curve.covariance, FREEDOM, size=count, random_state=rng)  # pyright: ignore
             for curve, count in zip(self.curves[after:], self.counts[after:].tolist(), strict=True)
         ]
         # scipy leaves out axes of length 1.
         return np.concatenate([np.reshape(part, (-1, self.curves[0].center.size)) for part in drawn])
 
     def log_density(self, points: Float[np.ndarray, "points n"]) -> Float[np.ndarray, " points"]:
-        each = [multivariate_t.logpdf(points, curve.center, curve.covariance, FREEDOM) for curve in self.curves]
+        each = [
+            multivariate_t.logpdf(points, curve.center, curve.covariance, FREEDOM)  # pyright: ignore
+            for curve in self.curves
+        ]
         shares = self.counts / self.counts.sum()
-        return logsumexp(np.reshape(each, (len(each), -1)), axis=0, b=shares[:, None])
+        return np.asarray(logsumexp(np.reshape(each, (len(each), -1)), axis=0, b=shares[:, None]))
