@@ -18,6 +18,7 @@ from twinjax.core.folder import writable
 from twinjax.domain import Domain
 from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
+from twinjax.job.provenance import code_revision
 from twinjax.patient import ClinicalCourse, PatientData, Visit
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
@@ -32,6 +33,8 @@ class Run:
     def __init__(self, folder: str | Path, stages: int):
         self.folder = writable(folder, "cannot write to the output folder")
         self.stages, self.seconds = stages, {}
+        # Asked for now, as at the end of a long run the checkout may be at another.
+        code_revision()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

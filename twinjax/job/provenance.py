@@ -39,15 +39,15 @@ def origin_of_run(config: str, seed: int) -> dict[str, Any]:
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "revision": _revision(),
+        "revision": code_revision(),
         "seed": seed,
         "configuration": config,
     }
 
 
 @functools.cache
-def _revision() -> str:
-    """The git revision of the code, and whether it was changed since; of an installed package none is known."""
+def code_revision() -> str:
+    """The git revision of the code when it is first asked for, and whether it was changed; unknown of a package."""
     root = Path(twinjax.__file__).parent.parent
     if not (root / ".git").exists():
         return "unknown: not run from a git checkout"
