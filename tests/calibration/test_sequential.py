@@ -91,7 +91,8 @@ def test_visits_in_sequence_give_the_batch_posterior(visits, batch):
     assert {record["by"] for record in records} == {"reweighting"}
     assert all("stay effective, Pareto k" in record["because"] for record in records)
     assert (
-        visits[90.0].diagnostics["method"] == "reweighted draws of importance sampling from the Laplace approximation"
+        visits[90.0].diagnostics["method"]
+        == "reweighted draws of importance sampling from normal curves along the ridges"
     )
     # Draws wear out.
     assert records[1]["effective"] < records[0]["effective"]

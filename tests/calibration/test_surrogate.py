@@ -48,9 +48,13 @@ def shift(posterior, reference):
 
 def test_the_density_of_posterior_draws_is_that_of_the_solver(surrogate, reference):
     z = reference.z.reshape(-1, PROBLEM.dimension)[:200]
+    x = np.linalg.solve(np.asarray(surrogate.root), (z - np.asarray(surrogate.centre)).T).T
+    # A draw in hundreds lies beyond what was seen, where the surrogate refuses.
+    seen = np.linalg.norm(x, axis=1) <= float(surrogate.radius)
+    assert seen.mean() > 0.98
+    z, x = z[seen], x[seen]
     error = surrogate.log_densities(z) - log_densities(PROBLEM, z)
     assert np.quantile(np.abs(error), 0.9) < 0.1
-    x = np.linalg.solve(np.asarray(surrogate.root), (z - np.asarray(surrogate.centre)).T).T
     expected = np.asarray(jax.vmap(surrogate.error)(jnp.asarray(x)))
     assert np.mean(np.abs(error) <= expected) > 0.7
 
