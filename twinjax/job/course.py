@@ -61,7 +61,7 @@ def run_course(
         prediction = twin.predict(settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws)
         assert isinstance(prediction, CourseForecast)
         run.write_csv("forecast.csv", prediction.rows())
-        progression = progressions(prediction, settings, since=last_day)
+        progression = progressions(prediction, settings, patient.regimen, patient.days.tolist(), since=last_day)
         run.write_csv("progression.csv", [one.row() for one in progression])
     with run.stage("compare with what was held out"):
         scores = course_scores(patient, prediction, last_day)

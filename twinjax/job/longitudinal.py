@@ -85,7 +85,7 @@ def run_longitudinal(
                 file = f"density_{name}_day_{round(day):04d}.nii.gz"
                 run.write_field(file, field_, prediction.domain, patient, grid_of=settings.grid_of)
         run.write_csv("volumes.csv", prediction.volume_rows())
-        progression = progressions(prediction, settings, since=last_day)
+        progression = progressions(prediction, settings, patient.regimen, patient.days.tolist(), since=last_day)
         run.write_csv("progression.csv", [one.row() for one in progression])
         if source is not None:
             export_dicom(run, patient, prediction, source)
