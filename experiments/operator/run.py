@@ -26,7 +26,7 @@ from twinjax.core.config import instantiate
 from twinjax.domain import Domain
 from twinjax.imaging.nifti import read_nifti
 from twinjax.model import FisherKPP
-from twinjax.simulation import cube_about, load_operator, simulate
+from twinjax.simulation import load_operator, simulate
 from twinjax.training import accuracy, predicted
 from twinjax.training.examples import FINER, gathered
 from twinjax.treatment import Regimen
@@ -111,7 +111,7 @@ def real_examples(tumors, seed: int):
         places = np.argwhere(np.asarray(brain.mask))
         for place in rng.choice(places, PLACES, replace=False):
             center = (np.asarray(affine) @ [*place, 1.0])[:3]
-            fine = cube_about(brain, center, voxels=FINER * tumors.voxels, resolution_mm=tumors.resolution_mm / FINER)
+            fine = brain.cube_about(center, voxels=FINER * tumors.voxels, resolution_mm=tumors.resolution_mm / FINER)
             grown += list(tumors.of_brain(fine, int(rng.integers(1 << 30))))
         found[name] = gathered(grown)
     return found

@@ -243,3 +243,18 @@ def test_tissue_maps_of_two_grids_are_refused():
 def test_bad_resolution_is_refused(head, resolution):
     with pytest.raises(InputError, match="resolution_mm must be positive"):
         head.resampled(resolution)
+
+
+def test_a_cube_holds_the_tissue_where_it_was():
+    white = np.zeros((20, 20, 20))
+    white[5:15, 5:15, 5:15] = 1
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    domain = Domain(white > 0, (2.0,) * 3, white_matter=white, grey_matter=0 * white, affine=affine)
+    cube = domain.cube_about([17.0, 17.0, 25.0], voxels=6, resolution_mm=4.0)
+    assert cube.shape == (6, 6, 6) and cube.spacing == (4.0,) * 3
+    np.testing.assert_allclose(np.asarray(cube.coordinates()).mean(axis=(1, 2, 3)), [17, 17, 25])
+    # The tissue lies between 9 and 29 mm.
+    inside = (np.abs(np.asarray(cube.coordinates()) - 19) < 10).all(axis=0)
+    np.testing.assert_array_equal(np.asarray(cube.mask), inside)
+    with pytest.raises(InputError, match="no voxel is tissue"):
+        domain.cube_about([200.0, 0.0, 0.0], voxels=6, resolution_mm=4.0)

@@ -12,7 +12,7 @@ from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP, PointSeed
 from twinjax.network import fourier_operator
-from twinjax.simulation import DensityOperator, cube_about, load_operator, save_operator
+from twinjax.simulation import DensityOperator, load_operator, save_operator
 from twinjax.simulation.density_operator import FIELDS, OUTPUTS, SCALARS, described, spread_evenly
 
 VOXELS, SPACING = 8, 4.0
@@ -141,18 +141,3 @@ def test_another_file_is_refused(operator, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="damaged"):
         load_operator(path)
-
-
-def test_a_cube_holds_the_tissue_where_it_was():
-    white = np.zeros((20, 20, 20))
-    white[5:15, 5:15, 5:15] = 1
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    domain = Domain(white > 0, (2.0,) * 3, white_matter=white, grey_matter=0 * white, affine=affine)
-    cube = cube_about(domain, [17.0, 17.0, 25.0], voxels=6, resolution_mm=4.0)
-    assert cube.shape == (6, 6, 6) and cube.spacing == (4.0,) * 3
-    np.testing.assert_allclose(np.asarray(cube.coordinates()).mean(axis=(1, 2, 3)), [17, 17, 25])
-    # The tissue lies between 9 and 29 mm.
-    inside = (np.abs(np.asarray(cube.coordinates()) - 19) < 10).all(axis=0)
-    np.testing.assert_array_equal(np.asarray(cube.mask), inside)
-    with pytest.raises(InputError, match="no voxel is tissue"):
-        cube_about(domain, [200.0, 0.0, 0.0], voxels=6, resolution_mm=4.0)

@@ -1,6 +1,7 @@
 """Problems without space in few shapes: patients with other numbers of data and doses share compiled programs."""
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +18,9 @@ from twinjax.observation import Readings
 
 # On the scale of data, in single precision too: a reading "below" this says nothing.
 NO_LIMIT = 1e30
+
+# Problems whose filled ones are kept: those of a cohort that is fitted together.
+KEPT = 64
 
 Found = TypeVar("Found")
 
@@ -45,6 +49,26 @@ def filled(problem: InverseProblem) -> FilledProblem:
     scalar = all(datum.index is None for datum in problem.data)
     if not isinstance(problem.tumor.model, AbstractLumpedModel) or levels or not scalar:
         return FilledProblem(problem, range(len(problem.data)))
+    return _filled(_Same(problem))
+
+
+class _Same:
+    """A problem as a key: equal to itself alone, as its arrays cannot be hashed."""
+
+    def __init__(self, problem: InverseProblem):
+        self.problem = problem
+
+    def __hash__(self) -> int:
+        return id(self.problem)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, _Same) and other.problem is self.problem
+
+
+# A calibration asks hundreds of times for the same one, and some solves take less than the filling.
+@functools.lru_cache(maxsize=KEPT)
+def _filled(same: _Same) -> FilledProblem:
+    problem = same.problem
     days = problem.days
     times = jnp.asarray(np.pad(days, (0, bucket(days.size) - days.size), mode="edge"))
     data, places = [], [0] * len(problem.data)

@@ -69,56 +69,62 @@ class ImportanceSampler(AbstractCalibrator):
         key, key_resample, key_mode = jax.random.split(key, 3)
         checkpoint = Checkpoint(self.checkpoint, problem, self, key)
         problem, mode, seconds = self.mode.kept_mode(problem, key=key_mode, checkpoint=checkpoint)
-        began, view = time.perf_counter(), _View(problem, mode)
-        along = ridges(view.expansion, lambda w: log_densities(problem, view.z(w)), problem.dimension)
-        log.info("  ridges: %d directions, %d normal curves", along.walks, len(along.curves))
-        jacobians, solves = mode.jacobians + along.jacobians, along.solves
-        seconds += time.perf_counter() - began
-        proposal, new = StudentMixture.by_mass(along.curves, self.proposals), 0
-        w, target = np.zeros((0, problem.dimension)), np.zeros(0)
-        for number in range(self.rounds):
-            drawn = proposal.draws(
-                np.random.default_rng(jax.random.key_data(jax.random.fold_in(key, number)).tolist()), new
-            )
-            found, took = self._targets(problem, view.z(drawn), checkpoint, number)
-            seconds, solves = seconds + took, solves + len(drawn)
-            w, target = np.concatenate([w, drawn]), np.concatenate([target, found])
-            ratio = np.where(np.isfinite(target), target + view.log_volume - proposal.log_density(w), -1e30)
-            log_weights, pareto_k = smoothed_weights(ratio)
-            weights = np.exp(log_weights - log_weights.max())
-            weights /= weights.sum()
-            effective = float(1 / np.sum(weights**2))
-            log.info("  round %d: %.0f of %d draws effective, Pareto k %.2f", number + 1, effective, len(w), pareto_k)
-            if (effective >= self.effective and pareto_k < LARGEST_PARETO_K) or number + 1 == self.rounds:
-                break
-            began, new = time.perf_counter(), len(proposal.curves)
-            curves = _heaviest(view, mode.cost, w, weights)
-            if not curves:
-                break
-            proposal = proposal.with_curves(curves, self.proposals)
-            jacobians, seconds = jacobians + len(curves), seconds + time.perf_counter() - began
-        chosen = jax.random.choice(key_resample, len(w), (2, -(-self.draws // 2)), p=jnp.asarray(weights))
+        view = _View(problem, mode)
+        found = self._explored(view, mode.cost, checkpoint, key)
+        chosen = jax.random.choice(key_resample, len(found.w), (2, -(-self.draws // 2)), p=jnp.asarray(found.weights))
         doubts = mode.doubts
-        if not pareto_k < LARGEST_PARETO_K:
-            doubts.append(f"the importance weights are not to be trusted (Pareto k {pareto_k:.2f}, wanted < 0.7)")
-        log_evidence, log_evidence_error = log_mean_weight(ratio)
-        report: dict[str, Any] = {**mode.report, "jacobians": jacobians}
+        if not found.pareto_k < LARGEST_PARETO_K:
+            doubts.append(f"the importance weights are not to be trusted (Pareto k {found.pareto_k:.2f}, wanted < 0.7)")
+        log_evidence, log_evidence_error = log_mean_weight(found.ratio)
+        report: dict[str, Any] = {**mode.report, "jacobians": mode.jacobians + found.jacobians}
         return Posterior.from_draws(
             problem,
-            view.z(w)[np.asarray(chosen)],
+            view.z(found.w)[np.asarray(chosen)],
             mode.z,
             method="importance sampling from normal curves along the ridges",
             doubts=doubts,
-            effective=effective,
-            seconds=seconds,
-            solves=solves,
-            pareto_k=pareto_k,
-            normal_curves=len(proposal.curves),
-            solver_failures=int(np.sum(~np.isfinite(target))),
+            effective=found.effective,
+            seconds=seconds + found.seconds,
+            solves=found.solves,
+            pareto_k=found.pareto_k,
+            normal_curves=found.curves,
+            solver_failures=int(np.sum(~np.isfinite(found.target))),
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error,
             **report,
         )
+
+    def _explored(self, view: "_View", least: float, checkpoint: Checkpoint, key) -> "_Explored":
+        """Rounds of proposals, until enough of all draws are effective."""
+        began = time.perf_counter()
+        along = ridges(view.expansion, lambda w: log_densities(view.problem, view.z(w)), view.problem.dimension)
+        log.info("  ridges: %d directions, %d normal curves", along.walks, len(along.curves))
+        proposal, new = StudentMixture.by_mass(along.curves, self.proposals), 0
+        found = _Explored(view.problem.dimension, along.jacobians, along.solves, time.perf_counter() - began)
+        for number in range(self.rounds):
+            seed = jax.random.key_data(jax.random.fold_in(key, number)).tolist()
+            drawn = proposal.draws(np.random.default_rng(seed), new)
+            target, seconds = self._targets(view.problem, view.z(drawn), checkpoint, number)
+            # In the coordinates of w a density is the larger by the volume of the axes.
+            found.add(drawn, target + view.log_volume, seconds)
+            found.weigh(proposal)
+            log.info(
+                "  round %d: %.0f of %d draws effective, Pareto k %.2f",
+                number + 1,
+                found.effective,
+                len(found.w),
+                found.pareto_k,
+            )
+            enough = found.effective >= self.effective and found.pareto_k < LARGEST_PARETO_K
+            if enough or number + 1 == self.rounds:
+                break
+            began, new = time.perf_counter(), len(proposal.curves)
+            curves, jacobians = _heaviest(view, least, found.w, found.weights)
+            found.jacobians, found.seconds = found.jacobians + jacobians, found.seconds + time.perf_counter() - began
+            if not curves:
+                break
+            proposal = proposal.with_curves(curves, self.proposals)
+        return found
 
     def _targets(self, problem, z, checkpoint: Checkpoint, number: int) -> tuple[np.ndarray, float]:
         """The log density of every proposal, kept chunk by chunk, and the seconds that it took."""
@@ -134,6 +140,31 @@ class ImportanceSampler(AbstractCalibrator):
                 done, seconds = part.stop, before + time.perf_counter() - began
                 checkpoint.write(stage, (target, done, seconds))
         return target, seconds
+
+
+class _Explored:
+    """All draws so far, and what they weigh.
+
+    **Fields:** `w` (draws, n); `target` (draws,), the log density there; against all curves of a proposal, of which
+    there are `curves`, the log `ratio` and the smoothed `weights`, which sum to 1; how many are `effective`, and the
+    `pareto_k` of the tail; the `jacobians`, `solves` and `seconds` that it took.
+    """
+
+    def __init__(self, n: int, jacobians: int, solves: int, seconds: float):
+        self.w, self.target = np.zeros((0, n)), np.zeros(0)
+        self.jacobians, self.solves, self.seconds = jacobians, solves, seconds
+
+    def add(self, w: Float[np.ndarray, "draws n"], target: Float[np.ndarray, " draws"], seconds: float) -> None:
+        self.w, self.target = np.concatenate([self.w, w]), np.concatenate([self.target, target])
+        self.solves, self.seconds = self.solves + len(w), self.seconds + seconds
+
+    def weigh(self, proposal: StudentMixture) -> None:
+        self.curves = len(proposal.curves)
+        self.ratio = np.where(np.isfinite(self.target), self.target - proposal.log_density(self.w), -1e30)
+        log_weights, self.pareto_k = smoothed_weights(self.ratio)
+        weights = np.exp(log_weights - log_weights.max())
+        self.weights = weights / weights.sum()
+        self.effective = float(1 / np.sum(self.weights**2))
 
 
 class _View:
@@ -154,15 +185,19 @@ class _View:
         return cost, self.axes.T @ gradient, self.axes.T @ hessian @ self.axes, expected
 
 
-def _heaviest(view: _View, least: float, w: np.ndarray, weights: np.ndarray) -> list[Curve]:
-    """Curves at the draws of the largest weights, where the proposal had too little, none near another."""
-    left, curves = weights.copy(), []
-    while len(curves) < HEAVIEST and left.any():
-        curve, _ = curve_at(view.expansion, w[left.argmax()], least)
-        if curve is None:
-            left[left.argmax()] = 0.0
-            continue
-        away = w - curve.center
-        left[np.einsum("ij,ij->i", away, np.linalg.solve(curve.covariance, away.T).T) < NEAR**2] = 0.0
-        curves.append(curve)
-    return curves
+def _heaviest(view: _View, least: float, w: np.ndarray, weights: np.ndarray) -> tuple[list[Curve], int]:
+    """Curves at the draws of the largest weights, where the proposal had too little, none near another.
+
+    And the Jacobians that they took.
+    """
+    left, curves, jacobians = weights.copy(), [], 0
+    # Where solves have no derivative the next heaviest serve, but not all of them are asked.
+    while len(curves) < HEAVIEST and jacobians < 2 * HEAVIEST and left.any():
+        heaviest = left.argmax()
+        curve, took = curve_at(view.expansion, w[heaviest], least)
+        jacobians, left[heaviest] = jacobians + took, 0.0
+        if curve is not None:
+            away = w - curve.center
+            left[np.einsum("ij,ij->i", away, np.linalg.solve(curve.covariance, away.T).T) < NEAR**2] = 0.0
+            curves.append(curve)
+    return curves, jacobians

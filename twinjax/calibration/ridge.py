@@ -72,7 +72,8 @@ def _walk(
         # As the others follow the one that is moved by the curve that is left; no further than it reaches.
         variance = here.covariance[place, place]
         step = side * min(float(np.sqrt(variance)), 1.0)
-        there, took = curve_at(expansion, here.center + step * here.covariance[place] / variance, least, held=place)
+        start = here.center + step * here.covariance[place] / variance
+        there, took = _top_of_ridge(expansion, start, place, least)
         jacobians += took
         if there is None:
             break
@@ -82,13 +83,22 @@ def _walk(
 
 
 def curve_at(
-    expansion: Callable[[np.ndarray], Expansion], start: Float[np.ndarray, " n"], least: float, held: int | None = None
+    expansion: Callable[[np.ndarray], Expansion], point: Float[np.ndarray, " n"], least: float
 ) -> tuple[Curve | None, int]:
-    """The curve at `start`, or with `held` at the top of the density where that coordinate is what it is there.
+    """The curve at a point, None where the problem cannot be solved; and the Jacobians that it took.
 
-    None where the problem cannot be solved; and the Jacobians that it took. `least` is the cost at the mode.
+    `least` is the cost at the mode.
     """
-    free = np.delete(np.arange(start.size), [] if held is None else held)
+    return _curve(point, expansion(point), least), 1
+
+
+def _top_of_ridge(
+    expansion: Callable[[np.ndarray], Expansion], start: Float[np.ndarray, " n"], place: int, least: float
+) -> tuple[Curve | None, int]:
+    """As `curve_at`, where the density is largest of all points whose coordinate `place` is that of `start`."""
+    free = np.delete(np.arange(start.size), place)
+    if not free.size:
+        return curve_at(expansion, start, least)
     seen: dict[bytes, Expansion] = {}
 
     def whole(part: np.ndarray) -> np.ndarray:
@@ -101,13 +111,11 @@ def curve_at(
         cost, gradient, hessian, expected = seen[point.tobytes()] = expansion(point)
         return cost, gradient[free], hessian[np.ix_(free, free)], expected
 
-    if held is None or not free.size:
-        center, took = start, 1
-        cost, _, hessian, _ = expansion(start)
-    else:
-        mode = descend(restricted, start[free], NEAR_TOP, STEPS, NEAR_DAMPING, names=["" for _ in free])
-        center, took = whole(mode.z), mode.jacobians
-        cost, _, hessian, _ = seen[center.tobytes()]
-    if not np.isfinite(cost):
-        return None, took
-    return Curve(center, np.linalg.inv(hessian), least - cost), took
+    mode = descend(restricted, start[free], NEAR_TOP, STEPS, NEAR_DAMPING, names=["" for _ in free])
+    top = whole(mode.z)
+    return _curve(top, seen[top.tobytes()], least), mode.jacobians
+
+
+def _curve(center: Float[np.ndarray, " n"], around: Expansion, least: float) -> Curve | None:
+    cost, _, hessian, _ = around
+    return Curve(center, np.linalg.inv(hessian), least - cost) if np.isfinite(cost) else None

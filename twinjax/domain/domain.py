@@ -1,5 +1,7 @@
 """`Domain`: the voxel grid that a solver sees."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -157,6 +159,18 @@ class Domain(eqx.Module):
             maps={name: np.asarray(array)[box] for name, array in self.maps.items()},
             affine=affine,
         )
+
+    def cube_about(self, center_mm: Sequence[float] | np.ndarray, *, voxels: int, resolution_mm: float) -> "Domain":
+        """The cube of tissue with its middle at `center_mm` (`coordinates`), on a grid of its own; empty where this one
+        ends. Raises `InputError` where it holds no tissue.
+        """
+        affine = np.diag([resolution_mm] * 3 + [1.0])
+        affine[:3, 3] = np.asarray(center_mm, float) - (voxels - 1) / 2 * resolution_mm
+        grid = Domain(np.ones((voxels,) * 3), (resolution_mm,) * 3, affine=affine)
+        own = self._or_index_affine()
+        mask = grid.from_grid(np.asarray(self.mask), own)
+        maps = {name: grid.from_grid(np.asarray(array), own) for name, array in self.maps.items()}
+        return Domain(mask, grid.spacing, maps=maps, affine=affine)
 
     def box_around(self, region, margin_mm: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """`(lower, upper)` of the box that holds `region` (bool, grid shape) with `margin_mm` on every side."""

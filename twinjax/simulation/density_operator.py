@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from twinjax.core.errors import InputError
 from twinjax.core.products import contracted
-from twinjax.domain import Domain
 from twinjax.model import FisherKPP
 from twinjax.model.growth import LogisticGrowth
 from twinjax.network import Network
@@ -108,7 +107,7 @@ class DensityOperator(eqx.Module):
         if domain.shape != wanted or not np.allclose(domain.spacing, self.spacing, rtol=1e-3):
             raise InputError(
                 f"the operator network works on {self.voxels}³ voxels of {self.spacing:g} mm, not on {domain.shape} "
-                f"of {domain.spacing} mm: twinjax.simulation.cube_about brings a domain there"
+                f"of {domain.spacing} mm: Domain.cube_about brings one there"
             )
         if np.shape(state0) != wanted:
             raise InputError(f"state0 has shape {np.shape(state0)}, the model's grid {wanted}")
@@ -169,16 +168,3 @@ def described(model: FisherKPP, state0: Float[ArrayLike, "*grid"], days: float) 
         "highest_density": float(share.max()),
         "tissue": float(np.mean(np.asarray(domain.mask))),
     }
-
-
-def cube_about(domain: Domain, center_mm, *, voxels: int, resolution_mm: float) -> Domain:
-    """The cube of tissue with its middle at `center_mm` (patient space), on a grid of its own; empty where `domain`
-    ends. Raises `InputError` where it holds no tissue.
-    """
-    affine = np.diag([resolution_mm] * 3 + [1.0])
-    affine[:3, 3] = np.asarray(center_mm, float) - (voxels - 1) / 2 * resolution_mm
-    grid = Domain(np.ones((voxels,) * 3), (resolution_mm,) * 3, affine=affine)
-    own = domain.affine if domain.affine is not None else np.diag([*domain.spacing, 1.0])
-    mask = grid.from_grid(np.asarray(domain.mask), own)
-    maps = {name: grid.from_grid(np.asarray(array), own) for name, array in domain.maps.items()}
-    return Domain(mask, grid.spacing, maps=maps, affine=affine)

@@ -42,7 +42,8 @@ def load_operator(path: str | Path) -> DensityOperator:
     try:
         with safe_open(path, framework="numpy") as file:
             head = json.loads((file.metadata() or {})["head"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
         if head.pop("twinjax") != KIND:
             raise KeyError(KIND)
         network = fourier_operator(FIELDS, SCALARS, OUTPUTS, width=head.pop("width"), blocks=head.pop("blocks"))

@@ -57,11 +57,7 @@ class TrainingCheckpoint:
             return None
         self.refuse_others()
         wanted = jax.tree.map(np.asarray, _numbered(like))
-        args = orbax.args.Composite(state=orbax.args.StandardRestore(wanted))
-        try:
-            found = self.manager.restore(step, args=args)["state"]
-        except Exception as error:  # Orbax raises many kinds for what is not there or has another shape
-            raise InputError(self._damaged(step)) from error
+        found = self._restored(self.manager, step, state=orbax.args.StandardRestore(wanted))
         leaves, structure = jax.tree.flatten(eqx.filter(like, eqx.is_array))
         # As they were: a committed array would be another program's.
         arrays = [jax.numpy.asarray(found[str(number)]) for number in range(len(leaves))]
@@ -72,10 +68,7 @@ class TrainingCheckpoint:
         step = self.latest()
         if self.manager is None or step is None:
             return
-        try:
-            found = self.manager.restore(step, args=orbax.args.Composite(settings=orbax.args.JsonRestore()))["settings"]
-        except Exception as error:
-            raise InputError(self._damaged(step)) from error
+        found = self._restored(self.manager, step, settings=orbax.args.JsonRestore())
         for key in {**self.settings, **found}:
             if found.get(key) != self.settings.get(key):
                 raise InputError(
@@ -83,10 +76,16 @@ class TrainingCheckpoint:
                     f"{self.settings.get(key)}; take that again, or name another folder (hydra.run.dir)"
                 )
 
-    def _damaged(self, step: int) -> str:
-        return (
-            f"{self.folder}: the checkpoint of step {step} is damaged; delete its folder to go on from the one before"
-        )
+    def _restored(self, manager: orbax.CheckpointManager, step: int, **item: Any) -> Any:
+        """The one item that is asked for; `InputError` where it cannot be read."""
+        try:
+            (found,) = manager.restore(step, args=orbax.args.Composite(**item)).values()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {step} is damaged; delete its folder to go on from the one "
+                "before"
+            ) from error
+        return found
 
 
 def _numbered(tree: Any) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from twinjax.core.count import check_counts
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.model import FisherKPP, PointSeed
@@ -83,9 +84,7 @@ class Tumors:
                 raise InputError(
                     f"training.tumors.{name} must be two positive numbers, the lower first, got {list(values)}"
                 )
-        for name in ("voxels", "per_brain", "times"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"training.tumors.{name} must be a whole number of at least 1, got {value}")
+        check_counts(self, "voxels", "per_brain", "times", prefix="training.tumors.")
         for name in ("resolution_mm", "longest_days", "farthest_mm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"training.tumors.{name} must be positive, got {getattr(self, name)}")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from twinjax.core.count import check_counts
 from twinjax.core.errors import InputError
 from twinjax.network import fourier_operator
 from twinjax.simulation.density_operator import FIELDS, OUTPUTS, SCALARS, DensityOperator
@@ -33,9 +34,7 @@ class OperatorTraining:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self):
-        for name in ("brains", "validation_brains", "test_brains", "width", "blocks"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"training.{name} must be a whole number of at least 1, got {value}")
+        check_counts(self, "brains", "validation_brains", "test_brains", "width", "blocks", prefix="training.")
         if max(self.brains, self.validation_brains, self.test_brains) > SEEDS - TEST:
             raise InputError(f"training: at most {SEEDS - TEST} brains of a kind")
 

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 from tqdm import tqdm
 
+from twinjax.core.count import check_counts
 from twinjax.core.errors import InputError
 from twinjax.training.checkpoint import TrainingCheckpoint
 
@@ -78,9 +79,7 @@ class Trainer:
     patience: int = 10
 
     def __post_init__(self):
-        for name in ("steps", "batch", "every", "patience"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"training.trainer.{name} must be a whole number of at least 1, got {value}")
+        check_counts(self, "steps", "batch", "every", "patience", prefix="training.trainer.")
         if self.every > self.steps:
             raise InputError(
                 f"training.trainer.every={self.every} is more than training.trainer.steps={self.steps}; lower it"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
+from twinjax.core.count import check_counts
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit, named_regimen
@@ -51,9 +52,7 @@ class PlanQuestion:
         object.__setattr__(self, "regimen", named_regimen(self.standard))
         control_named(self.control)
         tail_weights(np.zeros(1), self.tail)
-        for name in ("starts", "max_iterations"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, got {value}")
+        check_counts(self, "starts", "max_iterations")
         if not all(isinstance(share, int | float) and 0 < share < np.inf for share in self.burdens):
             raise InputError(f"burdens must be positive shares of the limits, got {list(self.burdens)}")
         wrong = [name for name, limits in self.adjust.items() if not isinstance(limits, Adjustable)]

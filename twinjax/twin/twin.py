@@ -299,10 +299,11 @@ def volume_noise(problem: InverseProblem, z_map) -> dict[str, float]:
     tumor, trajectory = problem.tumor_at(jnp.asarray(z_map)), problem.simulate(jnp.asarray(z_map))
     if not isinstance(tumor.model, AbstractSpatialModel):
         return {}
-    domain, found = tumor.model.domain, {}
+    domain, found, visits = tumor.model.domain, {}, problem.visits
+    assert visits is not None
     for region in (name for name in REGIONS if name in tumor.observation):
         threshold, errors = visibility_threshold(tumor, region), []
-        for datum, visit in zip(problem.data, problem.visits or (), strict=True):
+        for datum, visit in zip(problem.data, visits, strict=True):
             if datum.observation != region:
                 continue
             state = jax.tree.map(lambda leaf, i=visit: leaf[i], trajectory.states)
