@@ -47,7 +47,7 @@ class Adjustable:
                 raise InputError(f"adjust: {name} must be a positive number, got {value}")
         for name in ("move_days", "least_interval_days"):
             value = getattr(self, name)
-            if not (value == 0 or is_number(value, above=0)):
+            if not is_not_negative(value):
                 raise InputError(f"adjust: {name} must be a number of days >= 0, got {value}")
 
 
@@ -210,6 +210,6 @@ def is_number(value, *, above: float) -> bool:
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > above
 
 
-def is_dose(value) -> bool:
+def is_not_negative(value) -> bool:
     """Whether it is finite and not negative."""
     return value == 0 or is_number(value, above=0)

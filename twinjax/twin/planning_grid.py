@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from twinjax.core.errors import InputError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import Scan
-from twinjax.twin.adjustable import is_dose
+from twinjax.twin.adjustable import is_not_negative
 from twinjax.twin.plan import standard_plan
 
 
@@ -52,7 +52,7 @@ class PlanningGrid:
         if at_risk is not None:
             if np.shape(at_risk.mask) != scan.shape:
                 raise InputError(f"at_risk has the shape {np.shape(at_risk.mask)}, the scan {scan.shape}")
-            if not is_dose(at_risk.largest_dose):
+            if not is_not_negative(at_risk.largest_dose):
                 raise InputError(f"at_risk: largest_dose must be Gy a fraction, got {at_risk.largest_dose}")
             # A voxel that holds any of the organ is at risk.
             risk = (domain.from_grid(at_risk.mask.astype(np.float32), scan.affine) > 0) & inside

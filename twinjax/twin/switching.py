@@ -13,7 +13,7 @@ from twinjax.core.errors import InputError
 from twinjax.model import AbstractLumpedModel, AbstractTumorModel
 from twinjax.model.androgen_cell_quota import ACTION
 from twinjax.model.model import Forcing
-from twinjax.twin.adjustable import is_number
+from twinjax.twin.adjustable import is_not_negative, is_number
 from twinjax.twin.ahead import Ahead
 from twinjax.twin.closed_loop import SwitchedCourses, SwitchingRule, switched
 from twinjax.twin.control import TimeToProgression, tail_weights
@@ -65,7 +65,7 @@ class SwitchingQuestion:
             raise InputError(f"trial_off_below must be positive and below trial_on_above (ng/mL), got {trial}")
         if not is_number(self.review_days, above=0):
             raise InputError(f"review_days must be a positive number of days, got {self.review_days}")
-        if not (self.least_on_days == 0 or is_number(self.least_on_days, above=0)):
+        if not is_not_negative(self.least_on_days):
             raise InputError(f"least_on_days must be a number of days >= 0, got {self.least_on_days}")
         if not is_number(self.ceiling_ng_ml, above=(highest := max(*self.on_above, self.trial_on_above))):
             raise InputError(

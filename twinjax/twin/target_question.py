@@ -8,7 +8,7 @@ from jaxtyping import Float
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractSpatialModel, AbstractTumorModel
 from twinjax.treatment import Radiotherapy, Regimen
-from twinjax.twin.adjustable import is_dose, is_number, named_regimen
+from twinjax.twin.adjustable import is_not_negative, is_number, named_regimen
 from twinjax.twin.control import tail_weights
 from twinjax.twin.plan import STANDARD_MARGIN_MM
 
@@ -62,7 +62,7 @@ class TargetQuestion:
         tail_weights(np.zeros(1), self.tail)
         if not is_number(self.largest_dose, above=0):
             raise InputError(f"largest_dose must be a positive number of Gy, got {self.largest_dose}")
-        if not is_dose(self.least_dose):
+        if not is_not_negative(self.least_dose):
             raise InputError(f"least_dose must be a number of Gy >= 0, got {self.least_dose}")
         if not self.least_dose <= min(self.largest_dose, self.dose):
             raise InputError(
@@ -75,7 +75,7 @@ class TargetQuestion:
                 "at_risk, the mask of an organ, and largest_dose_at_risk, its Gy a fraction, go together, got "
                 f"{self.at_risk} and {self.largest_dose_at_risk}"
             )
-        if self.at_risk is not None and not is_dose(self.largest_dose_at_risk):
+        if self.at_risk is not None and not is_not_negative(self.largest_dose_at_risk):
             raise InputError(f"largest_dose_at_risk must be a number of Gy >= 0, got {self.largest_dose_at_risk}")
 
     @property
