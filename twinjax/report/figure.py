@@ -123,7 +123,7 @@ def posterior_marginals(
         prior = np.asarray((prior_draws or {}).get(name, []), float).ravel()
         low, high = _window(draws, prior)
         bins = np.linspace(low, high, 46).tolist()
-        panel.hist(draws, bins, density=True, color=COLORS["sky"], alpha=0.75, label="posterior")
+        panel.hist(draws, bins, density=True, histtype="stepfilled", color=COLORS["sky"], alpha=0.75, label="posterior")
         if prior.size:
             # Not density=True: what falls outside the window still belongs to the prior's total.
             density = np.histogram(prior, bins)[0] / (prior.size * (bins[1] - bins[0]))
@@ -154,7 +154,7 @@ def posterior_pairs(
         y, x = names[row], names[column]
         panel.locator_params(nbins=3)
         if row == column:
-            panel.hist(draws[row], 30, color=COLORS["sky"], alpha=0.75)
+            panel.hist(draws[row], 30, histtype="stepfilled", color=COLORS["sky"], alpha=0.75)
             panel.set_yticks([])
             panel.spines["left"].set_visible(False)
         elif row > column:
