@@ -167,7 +167,10 @@ def run(config: DictConfig) -> dict:
 
 def run_train(config: DictConfig) -> dict:
     """The training on a configuration composed from conf/train.yaml; returns what `results.json` holds."""
-    from twinjax.job import persistent_cache, run_training
+    from twinjax.job import persistent_cache
+
+    # Apart from the other jobs: Orbax takes seconds to import, and gives the root logger a handler where it has none.
+    from twinjax.job.training import run_training
 
     persistent_cache()
     folder, choices = _composed()

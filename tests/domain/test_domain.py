@@ -245,6 +245,11 @@ def test_bad_resolution_is_refused(head, resolution):
         head.resampled(resolution)
 
 
+def test_a_grid_that_does_not_fit_into_memory_is_refused(head):
+    with pytest.raises(InputError, match=r"voxels of 0.001 mm needs about .* GB of memory.*larger resolution_mm"):
+        head.resampled(0.001)
+
+
 def test_a_cube_holds_the_tissue_where_it_was():
     white = np.zeros((20, 20, 20))
     white[5:15, 5:15, 5:15] = 1

@@ -8,8 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from twinjax.core.errors import InputError
+from twinjax.core.memory import refuse_if_too_large
 from twinjax.domain.resample import resample
 
+# Copies of a map that are there at once while it is resampled.
+COPIES = 3
 # Maps that are shares of a voxel.
 FRACTIONS = ("white_matter", "grey_matter", "adipose", "fibroglandular", "stroma")
 
@@ -117,7 +120,8 @@ class Domain(eqx.Module):
     def resampled(self, resolution_mm: float) -> "Domain":
         """The same tissue on an isotropic grid of `resolution_mm`, over the same field of view.
 
-        Fractions are averaged over the new voxels; the mask keeps voxels of which at least half was mask.
+        Fractions are averaged over the new voxels; the mask keeps voxels of which at least half was mask. Raises
+        `InputError` for a grid that does not fit into memory.
         """
         if not (np.isfinite(resolution_mm) and resolution_mm > 0):
             raise InputError(f"resolution_mm must be positive, got {resolution_mm}")
@@ -125,6 +129,9 @@ class Domain(eqx.Module):
             return self
         scale = np.asarray([resolution_mm / h for h in self.spacing])
         shape = tuple(max(1, round(n / s)) for n, s in zip(self.shape, scale, strict=True))
+        needed = float(np.prod(shape, dtype=float)) * np.dtype(float).itemsize * (len(self.maps) + COPIES)
+        what = f"a grid of {' x '.join(map(str, shape))} voxels of {resolution_mm:g} mm"
+        refuse_if_too_large(needed, what, "take a larger resolution_mm")
         affine = self._or_index_affine()
         axes = len(shape)
         # The two grids share the corner of their first voxel, so the centres shift by half a voxel each.

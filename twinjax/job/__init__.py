@@ -10,4 +10,3 @@ from twinjax.job.patient import run_patient as run_patient
 from twinjax.job.patient import settings_of as settings_of
 from twinjax.job.settings import JobSettings as JobSettings
 from twinjax.job.single_scan import run_single_scan as run_single_scan
-from twinjax.job.training import run_training as run_training

@@ -10,6 +10,7 @@ import numpy as np
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
+from twinjax.job.memory import check_memory
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
 from twinjax.job.output import Run, check_grid_of, common_results
 from twinjax.job.progression import progressions
@@ -56,6 +57,11 @@ def run_longitudinal(
     check_grid_of(patient, settings.grid_of)
     at_risk = organ_at_risk(patient, question)
     source = source_of(patient, settings.dicom_series)
+    regular = np.arange(0, settings.horizon_days, settings.interval_days)
+    surgery = [] if settings.surgery_day is None else [settings.surgery_day]
+    times = np.unique(np.r_[patient.days, regular, surgery, settings.horizon_days])
+    times = times[times <= settings.horizon_days]
+    check_memory(past, model, prior, settings, forecast_days=times.size)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(
@@ -66,10 +72,6 @@ def run_longitudinal(
         )
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
-        regular = np.arange(0, settings.horizon_days, settings.interval_days)
-        surgery = [] if settings.surgery_day is None else [settings.surgery_day]
-        times = np.unique(np.r_[patient.days, regular, surgery, settings.horizon_days])
-        times = times[times <= settings.horizon_days]
         prediction = twin.predict(
             settings.horizon_days, times.tolist(), regimen=patient.regimen, draws=settings.draws, progress=True
         )

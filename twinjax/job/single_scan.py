@@ -12,6 +12,7 @@ from twinjax.core.errors import InputError
 from twinjax.imaging import write_nifti
 from twinjax.job.calibrate import calibrate
 from twinjax.job.dicom_export import source_of
+from twinjax.job.memory import check_memory
 from twinjax.job.options import recommendation_results
 from twinjax.job.output import Run, common_results
 from twinjax.job.provenance import provenance
@@ -54,6 +55,7 @@ def run_single_scan(
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     at_risk = organ_at_risk(patient, question)
+    check_memory(patient, model, prior, settings, forecast_days=1)
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
         posterior, identifiability = calibrate(

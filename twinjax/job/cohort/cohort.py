@@ -30,7 +30,7 @@ log = logging.getLogger("twinjax")
 
 # Settings of a cohort that change no result of a patient: it may go on with others.
 WITHOUT_EFFECT = ("cohort.workers", "cohort.patients", "tracking._target_")
-EFFORT = ("seconds", "processor_seconds", "programs")
+EFFORT = ("seconds", "processor_seconds", "programs", "compile_seconds")
 
 
 def run_cohort(
@@ -128,7 +128,7 @@ def _write(run: Run, cohort: Sequence[Found], config: DictConfig, wall: float | 
     """The files of the cohort; the summary."""
     run.write_csv("cohort.csv", [patient_row(one) for one in cohort])
     effort: list[dict[str, Any]] = [
-        {"patient": one.name} | {key: one.effort[key] for key in EFFORT} for one in cohort if one.effort
+        {"patient": one.name} | {key: one.effort.get(key) for key in EFFORT} for one in cohort if one.effort
     ]
     run.write_csv("effort.csv", effort)
     good = [one for one in cohort if one.results]

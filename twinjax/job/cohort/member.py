@@ -81,7 +81,9 @@ def run_member(task: Task) -> str:
             _begin(places.unfinished, member)
             message = _attempt(task, places.unfinished)
             times = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - processor}
-            origin = {"inputs": member.inputs, "seed": member.seed, "programs": len(_programs()) - programs, **times}
+            own = _programs()[programs:]
+            times |= {"programs": len(own), "compile_seconds": sum(own)}
+            origin = {"inputs": member.inputs, "seed": member.seed, **times}
             if not message:
                 (places.unfinished / "done.json").write_text(json.dumps(origin), encoding="utf-8")
             _replace(places.failed if message else places.done, places.unfinished)

@@ -17,7 +17,8 @@ COVERAGE = "90 % interval covers"
 class Found:
     """Of one patient: `results` as `results.json` holds them, None where the job `failed` (why, in one line).
 
-    `effort`: `seconds`, `processor_seconds` and compiled `programs` of the job.
+    `effort` of the job: `seconds`, `processor_seconds`, `programs` that it compiled or read from the disk, and
+    `compile_seconds` that this took; the last is missing where an older version wrote it.
     """
 
     name: str

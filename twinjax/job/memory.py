@@ -1,0 +1,58 @@
+"""Whether a patient with scans fits into memory, told before it is computed."""
+
+import numpy as np
+
+from twinjax.calibration import Prior
+from twinjax.core.memory import refuse_if_too_large
+from twinjax.job.settings import JobSettings
+from twinjax.model import AbstractSpatialModel
+from twinjax.patient import PatientData
+
+# Margin (mm) of a forecast's box around what was seen: the second that `box_for` tries.
+FORECAST_MARGIN_MM = 24.0
+
+
+def check_memory(
+    patient: PatientData, model: AbstractSpatialModel, prior: Prior, settings: JobSettings, *, forecast_days: int
+) -> None:
+    """`InputError` where a Jacobian of the fit to `patient`, or a forecast of so many days, needs more than is free."""
+    coarse = max(settings.resolution_mm, *model.domain.spacing)
+    fit = voxels_around(patient, model, settings.margin_mm, coarse)
+    arrays = jacobian_arrays(len(prior.names), len(patient.visits))
+    _refuse("the fit", fit, arrays, "a larger calibration.resolution_mm, or a smaller calibration.margin_mm")
+    edge = float(np.cbrt(model.domain.voxel_volume))
+    own = voxels_around(patient, model, FORECAST_MARGIN_MM, edge)
+    remedy = "a larger model.resolution_mm, or a larger forecast.interval_days"
+    _refuse("the forecast", own, forecast_arrays(forecast_days), remedy)
+
+
+def jacobian_arrays(unknowns: int, days: int) -> float:
+    """How many arrays of the grid, in double precision, the Jacobian of a problem has at once: so many as XLA plans.
+
+    Measured with `memory_analysis` of the compiled Jacobian, at 2 and 4 days and 1 to 10 unknowns of a glioblastoma; a
+    slow test holds it to that.
+    """
+    return 16 * days + unknowns * (1 + 4.5 * days)
+
+
+def forecast_arrays(days: int) -> float:
+    """The same of the forecast of one draw, and the sums over all of them."""
+    return 20 + 5.5 * days
+
+
+def voxels_around(patient: PatientData, model: AbstractSpatialModel, margin_mm: float, edge_mm: float) -> float:
+    """Voxels of `edge_mm` in the box that is solved: all tumour ever seen and `margin_mm` more, or the whole grid."""
+    domain = model.domain
+    whole = np.multiply(domain.shape, domain.spacing)
+    extent = whole
+    if model.local:
+        seen = np.any([visit.scan.whole_tumor for visit in patient.visits], axis=0)
+        spans = [np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+        span = [span[-1] + 1 - span[0] if span.size else 0 for span in spans]
+        extent = np.minimum(whole, np.multiply(span, patient.baseline.scan.spacing) + 2 * margin_mm)
+    return float(np.prod(np.ceil(extent / edge_mm)))
+
+
+def _refuse(what: str, voxels: float, arrays: float, remedy: str) -> None:
+    needed = voxels * arrays * np.dtype(float).itemsize
+    refuse_if_too_large(needed, f"{what}, of {voxels / 1e6:,.1f} million voxels,", f"take {remedy}")
