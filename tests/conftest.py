@@ -1,5 +1,6 @@
 """Set-up of all tests: float64, shape and type checks, one thread per process, a compilation cache."""
 
+import gc
 import logging
 import os
 import sys
@@ -8,8 +9,8 @@ from pathlib import Path
 # Read by BLAS, OpenMP and XLA once, when they are imported: the processes of pytest-xdist share the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ.setdefault(variable, "1")
-# Most of the time goes into compiling programs that run for milliseconds: less optimisation takes a sixth off.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1")
+# Most of the time goes into compiling programs that run for milliseconds: without optimisation a sixth of it is saved.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
@@ -24,6 +25,8 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent 
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 matplotlib.use("Agg")
+# Tracing makes millions of objects that live on: looking for cycles among them every 700 takes some 5 % of the time.
+gc.set_threshold(50_000, 20, 50)
 # Hydra closes every logging handler when it sets up its own. That of absl, which Flax brings, then closes its stream,
 # unless that is one of Python's own: here it would be the file into which pytest captures.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
