@@ -103,6 +103,13 @@ def test_lung_lesions(data_folder):
     assert [errors.mean(), np.median(errors)] == pytest.approx([4.45, 2.33], abs=0.005)
 
 
+def test_lung_population(data_folder):
+    """What the population makes of them (docs/lung.md): no better than the last value, but with an interval."""
+    mean, median, _, _, covered, _ = rows_of("lung_cohort/run.py")["stein, model error walks"]
+    assert [float(mean), float(median)] == pytest.approx([4.64, 2.67], abs=0.05)
+    assert float(covered.rstrip(" %")) == pytest.approx(90, abs=2)
+
+
 def test_androgen_suppression(data_folder):
     """The two baselines of docs/prostate.md."""
     with modules("prostate_cohort", "cohort", "baselines") as (cohort, baselines):
@@ -116,8 +123,15 @@ def test_androgen_suppression(data_folder):
     assert found[1] == pytest.approx([0.62, 1.16, 3.30], abs=0.005)
 
 
+def test_cell_quota_model(data_folder, tmp_path):
+    """Its row of docs/prostate.md, of a fit that has not settled altogether."""
+    found = rows_of("prostate_cohort/run.py", "--output", str(tmp_path))["cell quota model"]
+    fitted, forecast, absolute = (float(cell.split("(")[0]) for cell in found[:3])
+    assert [fitted, forecast, absolute] == pytest.approx([0.51, 1.12, 2.36], abs=0.05)
+
+
 def test_xenografts(data_folder):
-    """The row of untreated lung tumours in docs/pancreas.md."""
+    """The row of untreated lung tumours in experiments/xenograft_cohort/README.md."""
     with modules("xenograft_cohort", "run") as (run,):
         series = run.curves(data_folder / "lung" / "xenograft_volumes.csv", "untreated")
         best, law, days = run.chosen_population(series)

@@ -38,6 +38,10 @@ GROUP_HOMES = {
     "segmentation": "imaging/segmentation",
     "tracking": "job/tracking",
 }
+# What pages say to run and where they lead, of this repository; and code in which brackets are no links.
+SCRIPT = re.compile(r"\bpython ((?:experiments|benchmarks)/\S+?\.py)")
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 CLASS_KINDS = ("Protocol", "Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict")
 
 
@@ -52,6 +56,11 @@ def repository_files() -> list[Path]:
 
 def packages_with_code() -> list[Path]:
     return sorted(p for p in PACKAGE.iterdir() if p.is_dir() and any(f.stat().st_size for f in p.glob("*.py")))
+
+
+def experiments() -> list[Path]:
+    """The folders of `experiments/` that hold code."""
+    return sorted({path.parent for path in (ROOT / "experiments").glob("*/*.py")})
 
 
 def test_top_level_holds_only_what_belongs_there():
@@ -95,6 +104,24 @@ def test_import_contracts_name_every_package():
         contract["id"]: set(contract["source_modules"]) for contract in contracts if "source_modules" in contract
     }
     assert sources == {name: modules - homes for name, homes in allowed.items()}
+
+
+@pytest.mark.parametrize("folder", experiments(), ids=lambda path: path.name)
+def test_every_experiment_says_how_it_is_run_and_is_listed(folder):
+    pages = [page.read_text(encoding="utf-8") for page in (folder / "README.md", folder.parent / "README.md")]
+    own = [[script for script in SCRIPT.findall(page) if Path(script).parent.name == folder.name] for page in pages]
+    assert all(own)
+
+
+def test_what_pages_say_to_run_and_link_to_is_there():
+    pages = [path for path in repository_files() if path.suffix == ".md"]
+    scripts, links = [], []
+    for path in pages:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        scripts += [(path, ROOT / script) for script in SCRIPT.findall(text)]
+        links += [(path, ROOT / path.parent / link) for link in LINK.findall(CODE.sub("", text))]
+    assert len(scripts) > 20 and len(links) > 50
+    assert [f"{path}: {place}" for path, place in scripts + links if not place.exists()] == []
 
 
 def test_test_modules_have_names_of_their_own():

@@ -1,10 +1,11 @@
 """Can a population model forecast lesions better than the last reading carried forward?
 
-    python experiments/lung_cohort/run.py [flat_patient_data.csv]
+    python experiments/lung_cohort/run.py [flat_patient_data.csv] [--baseline FILE.png]
 
 Lesions with six readings or more; the last three are held out. The file is that of github.com/ablaom/TumorGrowth.jl
 (data/flat_patient_data.csv), or lung/lesion_series.csv of the folder named by TWINJAX_DATA, a part of it. Curve and
-noise are chosen by a hold-out within the other readings.
+noise are chosen by a hold-out within the other readings. With `--baseline` only the last reading carried forward is
+scored, which takes seconds, and what changed after it is drawn.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from cohort import QUANTITY, read_lesions, split
+from matplotlib.figure import Figure
 
 from twinjax.calibration import (
     AbstractResidual,
@@ -43,6 +45,8 @@ ERROR_SCALE = 0.1
 POINTS, ROUNDS, DRAWS = 400, 4, 300
 # Held out within the earlier readings, of lesions with at least four of these, to choose by.
 INNER_HELD_OUT, INNER_FEWEST = 2, 4
+# mm: larger changes are drawn at the ends of the figure.
+LARGEST_DRAWN = 20
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,20 @@ def last_and_first(courses) -> tuple[np.ndarray, np.ndarray]:
     return np.array([v[-1] for v in values]), np.array([v[0] for v in values])
 
 
+def changes(last: np.ndarray, measured: np.ndarray) -> Figure:
+    """Histograms of what each held-out reading has more than the last one before, in whole millimetres."""
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots(1, measured.shape[1], sharey=True)
+    for i, (axis, readings) in enumerate(zip(axes, measured.T, strict=True), 1):
+        change = readings - last
+        axis.hist(np.clip(change, -LARGEST_DRAWN, LARGEST_DRAWN), np.arange(-LARGEST_DRAWN - 0.5, LARGEST_DRAWN + 1))
+        equal, middle = 100 * np.mean(change == 0), np.median(change)
+        axis.set_title(f"reading {i}: {equal:.0f} % unchanged, median {middle:.1f} mm", fontsize=8)
+        axis.set_xlabel("change since the last reading, mm")
+    axes[0].set_ylabel("lesions")
+    return figure
+
+
 def scores(forecast: PopulationForecast, measured: np.ndarray) -> tuple[str, str]:
     lower, upper = forecast.interval(0.9)
     covered = ((measured >= lower) & (measured <= upper)).mean()
@@ -126,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", nargs="?", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--baseline", type=Path, metavar="FILE.png", help="only the last value, and a figure of it")
     arguments = parser.parse_args()
     folder = os.environ.get("TWINJAX_DATA")
     path = arguments.csv or (folder and Path(folder) / "lung" / "lesion_series.csv")
@@ -140,12 +159,17 @@ def main() -> None:
     last, baseline = last_and_first(earlier)
     carried = absolute_errors(last[:, None], measured)
     print(f"{len(lesions)} lesions with six readings or more\n")
+    head = "| {} | mean | median | relative, mean | relative, median |"
+    if arguments.baseline:
+        print(head.format("held out, mm") + "\n|---|---|---|---|---|")
+        print(row("last value carried forward", carried, baseline))
+        changes(last, measured).savefig(arguments.baseline, dpi=110)
+        return
 
     print("Chosen by: hold-out within the earlier readings (mean absolute error, mm)\n")
     long_enough = [course for course in earlier if course.days.size >= INNER_FEWEST]
     inner, inner_days, inner_measured = split(long_enough, INNER_HELD_OUT)
     inner_last, inner_baseline = last_and_first(inner)
-    head = "| {} | mean | median | relative, mean | relative, median |"
     print(head.format(f"{len(inner)} lesions") + "\n|---|---|---|---|---|")
     print(row("last value carried forward", absolute_errors(inner_last[:, None], inner_measured), inner_baseline))
     found = {}

@@ -20,7 +20,6 @@ from twinjax.twin.metric import dice
 # Scans from here on are in no training: `train.scan_seeds` stays below.
 HELD_OUT_SEED = 10_000_000
 NAMES = {"whole_tumor": "whole tumour", "core": "core", "enhancing": "enhancing"}
-SHOWN = 4
 # Seeds in white matter (MNI): frontal and parietal.
 GROWN_AT_MM = ((28, 30, 16), (-28, -18, 26), (-28, 30, 16), (28, -40, 28))
 
@@ -105,12 +104,14 @@ def table(summaries: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def picture(scans: Sequence[Scan], found: Sequence[np.ndarray], rows: Sequence[dict], path: Path) -> None:
-    """The plane with most tumour of the scans with the best, two middle and the worst overlap."""
+def picture(
+    scans: Sequence[Scan], found: Sequence[np.ndarray], rows: Sequence[dict], path: Path, shown: int = 4, dpi: int = 90
+) -> None:
+    """The plane with most tumour of `shown` scans, from the best to the worst overlap."""
     order = np.argsort([row["dice_core"] for row in rows])[::-1]
     order = [i for i in order if not np.isnan(rows[i]["dice_core"])]
-    chosen = [order[round(k * (len(order) - 1) / (SHOWN - 1))] for k in range(SHOWN)]
-    figure, axes = plt.subplots(SHOWN, 6, figsize=(12, 2.2 * SHOWN), squeeze=False)
+    chosen = [order[round(k * (len(order) - 1) / (shown - 1))] for k in range(shown)]
+    figure, axes = plt.subplots(shown, 6, figsize=(12, 2.2 * shown), squeeze=False)
     for line, i in zip(axes, chosen, strict=True):
         truth = np.asarray(scans[i].segmentation)
         plane = int(np.argmax((truth > 0).sum(axis=(0, 1))))
@@ -127,5 +128,5 @@ def picture(scans: Sequence[Scan], found: Sequence[np.ndarray], rows: Sequence[d
             axis.set_title(f"{name}, core Dice {rows[i]['dice_core']:.2f}" if name == "found" else name, fontsize=8)
     figure.suptitle("Generated scans (synthetic), held out: best to worst core", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=dpi)
     plt.close(figure)

@@ -32,6 +32,12 @@ def cases(topic: str) -> "list[Case]":
     return list(_module(topic).CASES)
 
 
+def known_cells(topic: str, case: "Case") -> tuple[str, str, str, str]:
+    """Of a row: the case, what is expected, the accuracy to which that is stated, and the source."""
+    name = f"{topic.replace('_', ' ')}: {case.name}"
+    return name, f"{case.expected:.6g} {case.unit}".rstrip(), f"{case.relative_tolerance:.1e}", case.source
+
+
 def _module(topic: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"verification_{topic}", FOLDER / f"{topic}.py")
     assert spec is not None and spec.loader is not None
@@ -56,11 +62,9 @@ def main(wanted: list[str]) -> int:
             within = difference <= case.relative_tolerance
             missed += not within
             verdict = "" if within else " MISSED"
-            print(
-                f"| {topic.replace('_', ' ')}: {case.name} | {case.expected:.6g} {case.unit} | {obtained:.6g} | "
-                f"{difference:.1e}{verdict} | {case.relative_tolerance:.1e} | {case.source} |",
-                flush=True,
-            )
+            name, expected, accuracy, source = known_cells(topic, case)
+            cells = [name, expected, f"{obtained:.6g}", f"{difference:.1e}{verdict}", accuracy, source]
+            print("| " + " | ".join(cells) + " |", flush=True)
     return missed
 
 

@@ -75,7 +75,7 @@ CASES = [
         slab,
         1e-6,
         "per unit pressure",
-        "closed form, 2 G / M |p - mean p|",
+        "closed form, 2 G / M abs(p - mean p)",
     ),
     Case("displacement under even pressure", 0.0, uniform, 1e-9, "mm", "closed form"),
     Case(

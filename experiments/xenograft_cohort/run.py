@@ -1,6 +1,6 @@
 """Do volumes of xenografts that were held out come out? Patient-derived tumours of Gao et al. 2015 (Nat Med 21:1318).
 
-    TWINJAX_DATA=<folder> python experiments/xenograft_cohort/run.py
+    TWINJAX_DATA=<folder> python experiments/xenograft_cohort/run.py [--organ lung --arm untreated] [--figure FILE.png]
 
 Reads `pancreas`, `breast` and `lung/xenograft_volumes.csv` (tumor_model, animal_id, arm, day, volume_mm3; public at
 github.com/SCBIT-YYLab/DRAP). Of every curve with eight or more volumes the first 60 % (rounded up) are fitted and the
@@ -17,9 +17,11 @@ rest is predicted. The table has the median relative error |predicted - measured
 
 The population knows nothing of the volumes held out. The schedules of the drugs are not part of the data: a treated arm
 has rates and capacities of its own, and no drug in the model. That the error is one of the growth rate, and not a walk
-of the volume or none, was decided with the held-out volumes of these arms in view (three forms).
+of the volume or none, was decided with the held-out volumes of these arms in view (three forms). The figure has the
+first curves of the last arm.
 """
 
+import argparse
 import csv
 import os
 import sys
@@ -32,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array
+from matplotlib.figure import Figure
 from scipy.optimize import least_squares
 
 from twinjax.model import VolumeModel
@@ -52,6 +55,8 @@ ROUNDS = 40
 LAWS, DAYS_CORRELATED = ("exponential", "logistic", "gompertz"), (7.0, 15.0, 30.0)
 # mm³: logistic growth towards it is exponential.
 NO_CAPACITY = 1e9
+# Deviations of a normal 90 % interval, and curves that are drawn.
+OF_NINETY, DRAWN = 1.645, 5
 
 
 def curves(path: Path, arm: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -185,7 +190,10 @@ def forecast(population: Population, theta, covariance, days, logs, fitted, law:
 
 
 def fitted_population(series, law: str, correlated: float) -> dict:
-    """Median relative error of the last volume, coverage of all held-out ones, evidence and population."""
+    """Median relative error of the last volume, coverage of all held-out ones, evidence and population.
+
+    And `expected` and `deviation` (curves, readings) of ln V, given the fitted readings.
+    """
     longest = max(days.size for days, _ in series)
     days, volumes = (np.stack([np.pad(s[i], (0, longest - s[i].size), mode="edge") for s in series]) for i in (0, 1))
     sizes = np.array([s[0].size for s in series])
@@ -208,9 +216,11 @@ def fitted_population(series, law: str, correlated: float) -> dict:
     last = np.arange(len(sizes)), sizes - 1
     return {
         "error": float(np.median(np.abs(np.expm1(error[last])))),
-        "inside": float(np.mean(np.abs(error[held_out]) < 1.645 * deviation[held_out])),
+        "inside": float(np.mean(np.abs(error[held_out]) < OF_NINETY * deviation[held_out])),
         "evidence": float(evidence(population, theta, *data)),
         "population": population,
+        "expected": expected,
+        "deviation": deviation,
     }
 
 
@@ -229,14 +239,42 @@ def chosen_population(series) -> tuple[dict, str, float]:
     return fits[best], *best
 
 
+def forecasts(series, best: dict) -> Figure:
+    """The first curves, and what the population says of them with the readings that were fitted."""
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    shown = list(zip(series, best["expected"], best["deviation"], strict=True))[:DRAWN]
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, ((days, volumes), expected, deviation) in zip(axes, shown, strict=True):
+        fitted = fitted_count(days.size)
+        later, middle = days[fitted:], expected[fitted : days.size]
+        width = OF_NINETY * deviation[fitted : days.size]
+        axis.fill_between(later, np.exp(middle - width), np.exp(middle + width), color="tab:blue", alpha=0.2, lw=0)
+        axis.plot(later, np.exp(middle), color="tab:blue", label="population, 90 %")
+        axis.plot(days[:fitted], volumes[:fitted], "ko", ms=3, label="fitted")
+        axis.plot(days[fitted:], volumes[fitted:], "ko", mfc="white", ms=3, label="held out")
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("day")
+    axes[0].set_ylabel("volume, mm³")
+    axes[0].legend(fontsize=6)
+    return figure
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--organ", choices=sorted({organ for organ, _ in ARMS}), help="only this one")
+    parser.add_argument("--arm", choices=sorted({arm for _, arm in ARMS}), help="only this one")
+    parser.add_argument("--figure", type=Path)
+    chosen = parser.parse_args()
+    arms = [one for one in ARMS if chosen.organ in (None, one[0]) and chosen.arm in (None, one[1])]
+    if not arms:
+        parser.error(f"there is no arm {chosen.arm} of {chosen.organ}")
     jax.config.update("jax_enable_x64", True)
     folder = Path(os.environ.get("TWINJAX_DATA", ""))
     methods = {"last value": lambda days, volumes, day: volumes[-1], "exponential": exponential, "Gompertz": gompertz}
     head = ["organ", "arm", "curves", *methods, "population", "inside 90 %", "law", "days correlated"]
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
     notes = []
-    for organ, arm in ARMS:
+    for organ, arm in arms:
         series = curves(folder / organ / "xenograft_volumes.csv", arm)
         errors = {name: [] for name in methods}
         for days, volumes in series:
@@ -247,6 +285,8 @@ def main() -> None:
         cells = [organ, arm, len(series), *(f"{np.median(errors[name]):.3f}" for name in methods)]
         cells += [f"{best['error']:.3f}", f"{best['inside']:.2f}", law, f"{time:.0f}"]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        if chosen.figure:
+            forecasts(series, best).savefig(chosen.figure, dpi=110)
         population = best["population"]
         middle, spread = np.exp(population.mean), population.spread
         notes.append(
