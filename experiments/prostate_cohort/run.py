@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> None:
         for name, predicted in predictions.items()
     }
     if chosen.figure:
+        chosen.figure.parent.mkdir(parents=True, exist_ok=True)
         courses(cases, predictions, scores[EXPONENTIAL][:, 1]).savefig(chosen.figure, dpi=110)
     chosen.output.mkdir(parents=True, exist_ok=True)
     with (chosen.output / "scores.csv").open("w", newline="") as stream:

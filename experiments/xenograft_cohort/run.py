@@ -286,6 +286,7 @@ def main() -> None:
         cells += [f"{best['error']:.3f}", f"{best['inside']:.2f}", law, f"{time:.0f}"]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
         if chosen.figure:
+            chosen.figure.parent.mkdir(parents=True, exist_ok=True)
             forecasts(series, best).savefig(chosen.figure, dpi=110)
         population = best["population"]
         middle, spread = np.exp(population.mean), population.spread
