@@ -20,7 +20,7 @@ def test_a_whole_lung_has_the_volume_and_the_walls_of_one():
 
 
 def test_a_window_shows_what_is_there():
-    whole, window = lung(resolution_mm=4.0), lung(resolution_mm=4.0, field_of_view_mm=64.0, center_mm=(52.0, 4.0, 10.0))
+    whole, window = lung(resolution_mm=4.0), lung(resolution_mm=4.0, field_of_view_mm=64.0, center_mm=[52.0, 4.0, 10.0])
     assert window.affine is not None
     np.testing.assert_array_equal(
         whole.to_grid(np.asarray(whole.mask, float), window.affine, window.shape) > 0.5, np.asarray(window.mask)

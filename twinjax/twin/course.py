@@ -14,7 +14,7 @@ from twinjax.calibration.filled import filled, with_filled_regimen
 from twinjax.core.bucket import bucket
 from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
-from twinjax.twin.draws import interval, with_scatter
+from twinjax.twin.draws import interval, places_of, with_scatter
 from twinjax.twin.solution import quantities_of, solved
 from twinjax.twin.time_to_progression import ProgressionForecast, time_to_progression
 
@@ -57,9 +57,7 @@ class CourseForecast:
 
     def at(self, days: Sequence[float]) -> "CourseForecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
-        index = [int(np.argmin(np.abs(self.times - day))) for day in days]
-        if any(abs(self.times[i] - day) > 1e-6 for i, day in zip(index, days, strict=True)):
-            raise InputError(f"the forecast has the days {self.times.tolist()}, not all of {list(days)}")
+        index = places_of(days, self.times)
         kept = {name: draws[:, index] for name, draws in self.quantities.items()}
         return replace(self, times=self.times[index], quantities=kept)
 

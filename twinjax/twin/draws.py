@@ -1,6 +1,6 @@
 """Intervals of draws, draws as a measurement would show them, and draws of several options side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,3 +60,11 @@ def probability_best(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
     least = values.min(axis=0)
     best = values <= least + SAME_OUTCOME * np.abs(least)
     return dict(zip(outcomes, (best / best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
+
+
+def places_of(days: Sequence[float], times: np.ndarray) -> list[int]:
+    """Where `days` stand among the `times` (T,) of a forecast; `InputError` for a day that it does not have."""
+    places = [int(np.argmin(np.abs(times - day))) for day in days]
+    if any(abs(times[place] - day) > 1e-6 for place, day in zip(places, days, strict=True)):
+        raise InputError(f"the forecast has the days {times.tolist()}, not all of {list(days)}")
+    return places

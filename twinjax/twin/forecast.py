@@ -19,7 +19,7 @@ from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractSpatialModel
 from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
-from twinjax.twin.draws import interval, with_scatter
+from twinjax.twin.draws import interval, places_of, with_scatter
 from twinjax.twin.solution import quantities_of, solved, visibility_threshold
 from twinjax.twin.time_to_progression import ProgressionForecast, time_to_progression
 
@@ -61,9 +61,7 @@ class Forecast:
 
     def at(self, days: Sequence[float]) -> "Forecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
-        index = [int(np.argmin(np.abs(self.times - day))) for day in days]
-        if any(abs(self.times[i] - day) > 1e-6 for i, day in zip(index, days, strict=True)):
-            raise InputError(f"the forecast has the days {self.times.tolist()}, not all of {list(days)}")
+        index = places_of(days, self.times)
         return replace(
             self,
             times=self.times[index],

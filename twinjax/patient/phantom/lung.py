@@ -1,5 +1,7 @@
 """A right lung: an ellipsoid beside the mediastinum, on the dome of the diaphragm. Synthetic, our own."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from twinjax.core.errors import InputError
@@ -13,7 +15,7 @@ def lung(
     *,
     resolution_mm: float = 2.0,
     field_of_view_mm: float | None = None,
-    center_mm: tuple[float, float, float] = (40.0, 0.0, 0.0),
+    center_mm: Sequence[float] = (40.0, 0.0, 0.0),
 ) -> Domain:
     """Half an ellipsoid whose flat side is the mediastinum, the plane x = 0, hollowed from below by a dome.
 
