@@ -28,12 +28,13 @@ TOP_LEVEL = {
     "twinjax",
 }
 # Config groups that configure no package of their own name.
-OTHER_GROUPS = {"cohort", "experiment", "hydra", "prior"}
+OTHER_GROUPS = {"cohort", "experiment", "prior"}
 # Config groups for a part of a package of another name.
 GROUP_HOMES = {
     "calibrator": "calibration",
     "closure": "model",
     "dicom": "imaging/dicom",
+    "hydra": "sweep",
     "recommendation": "twin",
     "segmentation": "imaging/segmentation",
     "tracking": "job/tracking",
@@ -95,7 +96,7 @@ def test_every_package_is_a_package_and_has_tests(package):
 def test_import_contracts_name_every_package():
     allowed = {
         "imaging": {"twinjax.imaging"},
-        "hydra": {"twinjax.app", "twinjax.optuna_sweeper"},
+        "hydra": {"twinjax.app", "twinjax.sweep"},
         "flax": {"twinjax.network"},
     }
     modules = {f"twinjax.{path.stem}" for path in [*packages_with_code(), *PACKAGE.glob("[a-z]*.py")]}

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from twinjax.core.config import conf_dir
 from twinjax.core.errors import IncompleteCohort, InputError, TwinjaxError
 from twinjax.core.folder import only_job_in
-from twinjax.optuna_sweeper import offer
+from twinjax.sweep import offer
 
 log = logging.getLogger("twinjax")
 

@@ -78,14 +78,20 @@ def in_processes(work: Callable[[Task], Any], tasks: Sequence[Task], workers: in
                 process.kill()
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What one of several processes reads when it starts: how many threads are its own. A setting of the user stays."""
+    # Progress is that of all of them.
+    return {name: os.environ.get(name, str(threads)) for name in THREADS} | {"TQDM_DISABLE": "1"}
+
+
 @contextmanager
 def _shared_cores(workers: int) -> Iterator[None]:
-    """What a process reads when it starts: how many threads are its own. A setting of the user stays."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers)
-    wanted = {name: str(threads) for name in THREADS if name not in os.environ}
-    # Progress is that of the cohort.
-    wanted["TQDM_DISABLE"] = "1"
+    wanted = environment(max(1, cores() // workers))
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -7,10 +7,8 @@ It drives Optuna itself: hydra-optuna-sweeper 1.3.0 wants Optuna below 3, whose 
 import csv
 import logging
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +49,7 @@ class OptunaSweeper(Sweeper):
     all are through, and `MissingDependencyError` without Optuna.
     """
 
-    # By which Hydra finds it again (`offer`).
+    # By which Hydra finds it again (`twinjax.sweep.offer`).
     __module__ = "hydra_plugins.twinjax"
 
     hydra_context: HydraContext
@@ -176,15 +174,6 @@ class OptunaSweeper(Sweeper):
             study.tell(trial, value)
         found = complaint or f"{self.objective} = {value:g}"
         log.info("trial %d of %d: %s: %s", len(_told(study)), self.n_trials, _shown(trial.params), found)
-
-
-def offer() -> None:
-    """Make the sweeper known to Hydra, which takes those alone that are found in the package `hydra_plugins`."""
-    # Asked first: it looks for the plug-ins that are installed.
-    plugins = Plugins.instance()
-    package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
-    vars(package)["twinjax"] = sys.modules[__name__]
-    plugins.register(OptunaSweeper)
 
 
 def _distribution(override: Override) -> "BaseDistribution":
