@@ -9,8 +9,8 @@ from pathlib import Path
 # Read by BLAS, OpenMP and XLA once, when they are imported: the processes of pytest-xdist share the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ.setdefault(variable, "1")
-# Most of the time goes into compiling programs that run for milliseconds: without optimisation a sixth of it is saved.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
+# Most of the time goes into compiling programs that run for milliseconds: less optimisation takes a sixth off.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
@@ -46,6 +46,14 @@ def _memory() -> float:
     except OSError:
         return float("inf")
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _optimization(request):
+    """Programs are compiled without, which is quicker, but in modules marked `optimized`, whose solves are long."""
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimized") is None)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,6 +13,8 @@ from twinjax.patient.virtual import VirtualPatient, generate
 pytest.importorskip("monai")
 pytest.importorskip("nilearn")
 
+pytestmark = pytest.mark.optimized
+
 DOCUMENT = Path(__file__).parent.parent / "docs" / "public-face.md"
 IMAGING, ESTIMATION, TWIN = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
 

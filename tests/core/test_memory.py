@@ -9,9 +9,7 @@ from twinjax.core.memory import free_bytes, refuse_if_too_large
 
 def test_what_fits_passes_and_what_does_not_is_told_with_its_size():
     refuse_if_too_large(1e6, "a small grid", "take another")
-    with pytest.raises(
-        InputError, match=r"a grid needs about 1,000,000 GB .* GB are free; take another"
-    ):
+    with pytest.raises(InputError, match=r"a grid needs about 1,000,000 GB .* GB are free; take another"):
         refuse_if_too_large(1e15, "a grid", "take another")
 
 

@@ -13,6 +13,8 @@ from twinjax.job import JobSettings
 from twinjax.job.memory import check_memory, jacobian_arrays, voxels_around
 from twinjax.model import FisherKPP
 
+# Making the patient takes a while; `tests/core/test_memory.py` has the refusal itself.
+pytestmark = pytest.mark.slow
 SETTINGS = JobSettings(resolution_mm=3.0, margin_mm=12.0)
 
 
@@ -47,7 +49,6 @@ def test_the_box_is_that_of_the_problem(patient, model):
     assert voxels == pytest.approx(problem.tumor.model.domain.mask.size, rel=0.25)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("visits", [2, 3])
 def test_the_estimate_is_what_the_compiled_jacobian_takes(patient, model, visits):
     coarse = model.on(model.domain.resampled(3.0))
