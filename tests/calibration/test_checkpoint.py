@@ -16,6 +16,8 @@ from twinjax.calibration import ImportanceSampler, LevenbergMarquardt, NoUTurnSa
 from twinjax.calibration.checkpoint import fingerprint
 from twinjax.core.errors import InputError
 
+# The process that is killed compiles with optimisation, and the rest of its chain must come to the same bits.
+pytestmark = pytest.mark.optimized
 KEY = jax.random.key(5)
 # One for all tests: problems of another prior compile anew.
 PROBLEM = linear.problem()
