@@ -52,8 +52,6 @@ def _memory() -> float:
 def _optimization(request):
     """Programs are compiled without, which is quicker, but in modules marked `optimized`, whose solves are long."""
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimized") is None)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module", autouse=True)

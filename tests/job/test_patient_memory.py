@@ -1,63 +1,73 @@
 """A patient that does not fit into memory is refused before anything is computed."""
 
+import diffrax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from twinjax.calibration import longitudinal_problem
 from twinjax.calibration.curvature import residuals_and_jacobian
-from twinjax.core import memory
 from twinjax.core.config import load_named
 from twinjax.core.errors import InputError
-from twinjax.job import JobSettings
+from twinjax.domain import Domain
+from twinjax.imaging.scan import Scan
+from twinjax.job import JobSettings, memory
 from twinjax.job.memory import check_memory, jacobian_arrays, voxels_around
 from twinjax.model import FisherKPP
+from twinjax.patient import PatientData, Visit
+from twinjax.solver import StrangSplitting
 
-# Making the patient takes a while; `tests/core/test_memory.py` has the refusal itself.
-pytestmark = pytest.mark.slow
-SETTINGS = JobSettings(resolution_mm=3.0, margin_mm=12.0)
-
-
-@pytest.fixture(scope="module")
-def patient():
-    return load_named("patient", "virtual_glioblastoma_maps").generate()
-
-
-@pytest.fixture(scope="module")
-def model(patient):
-    return FisherKPP(patient.brain_mask, resolution_mm=2.0)
+EDGE = 2.0
+AFFINE = np.diag([EDGE, EDGE, EDGE, 1.0])
+DOMAIN = Domain(np.ones((40, 36, 32)), (EDGE,) * 3, affine=AFFINE)
+MODEL = FisherKPP(DOMAIN)
+PRIOR = load_named("prior", "glioblastoma")
+SETTINGS = JobSettings(resolution_mm=EDGE, margin_mm=8.0)
 
 
-def test_a_forecast_of_too_many_days_is_refused(patient, model):
-    prior = load_named("prior", "glioblastoma")
-    check_memory(patient, model, prior, SETTINGS, forecast_days=40)
+def scan(radius_mm: float) -> Scan:
+    """A ball of tumour with a rim of oedema, and ADC."""
+    distance = np.linalg.norm(np.asarray(DOMAIN.coordinates()) - np.reshape([36.0, 34.0, 30.0], (3, 1, 1, 1)), axis=0)
+    labels = np.where(distance < radius_mm, 3, np.where(distance < radius_mm + 4, 2, 0)).astype(np.int8)
+    adc = np.full(DOMAIN.shape, 1.2e-3, np.float32)
+    return Scan(AFFINE, {"ADC": adc}, segmentation=labels, brain_mask=np.ones(DOMAIN.shape, bool))
+
+
+VISITS = [Visit(30.0 * number, scan(8.0 + number)) for number in range(4)]
+PATIENT = PatientData.from_visits("synthetic", VISITS, None, DOMAIN, source="synthetic")
+
+
+class OnTwo(diffrax.Euler):
+    """Of a machine with two devices."""
+
+    devices: int = 2
+
+
+def test_a_forecast_of_too_many_days_is_refused():
+    check_memory(PATIENT, MODEL, PRIOR, SETTINGS, None, forecast_days=40)
     with pytest.raises(InputError, match=r"the forecast, of .* million voxels, needs about .*forecast.interval_days"):
-        check_memory(patient, model, prior, SETTINGS, forecast_days=10**8)
+        check_memory(PATIENT, MODEL, PRIOR, SETTINGS, None, forecast_days=10**8)
 
 
-def test_a_fit_that_a_small_machine_cannot_hold_is_refused(patient, model, monkeypatch):
-    prior = load_named("prior", "glioblastoma")
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1e6)
+def test_a_fit_that_does_not_fit_is_refused_and_several_devices_hold_more(monkeypatch):
+    needed = 8 * voxels_around(PATIENT, MODEL, 8.0, EDGE) * jacobian_arrays(len(PRIOR.names), 4)
+    monkeypatch.setattr(memory, "free_device_bytes", lambda devices: 0.6 * needed * devices)
     with pytest.raises(InputError, match=r"the fit, of .* larger calibration.resolution_mm"):
-        check_memory(patient, model, prior, SETTINGS, forecast_days=40)
+        check_memory(PATIENT, MODEL, PRIOR, SETTINGS, StrangSplitting(), forecast_days=1)
+    check_memory(PATIENT, MODEL, PRIOR, SETTINGS, OnTwo(), forecast_days=1)
 
 
-def test_the_box_is_that_of_the_problem(patient, model):
-    past = patient.until(patient.days[1])
-    problem = longitudinal_problem(past, model, load_named("prior", "glioblastoma"), margin_mm=12.0)
-    voxels = voxels_around(past, model, 12.0, 2.0)
-    assert voxels == pytest.approx(problem.tumor.model.domain.mask.size, rel=0.25)
+def test_the_box_is_that_of_the_problem():
+    problem = longitudinal_problem(PATIENT, MODEL, PRIOR, margin_mm=8.0)
+    assert voxels_around(PATIENT, MODEL, 8.0, EDGE) == pytest.approx(problem.tumor.model.domain.mask.size, rel=0.25)
 
 
-@pytest.mark.parametrize("visits", [2, 3])
-def test_the_estimate_is_what_the_compiled_jacobian_takes(patient, model, visits):
-    coarse = model.on(model.domain.resampled(3.0))
-    problem = longitudinal_problem(
-        patient.until(patient.days[visits - 1]), coarse, load_named("prior", "glioblastoma"), margin_mm=12.0
-    )
+@pytest.mark.slow
+@pytest.mark.parametrize("visits", [2, 3, 4])
+def test_the_estimate_is_what_the_compiled_jacobian_takes(visits):
+    problem = longitudinal_problem(PATIENT.until(30.0 * (visits - 1)), MODEL, PRIOR, margin_mm=8.0)
     n = problem.dimension
-    compiled = residuals_and_jacobian.lower(problem, jnp.zeros(n), jnp.eye(n)).compile().compiled
-    planned = compiled.memory_analysis()
+    planned = residuals_and_jacobian.lower(problem, jnp.zeros(n), jnp.eye(n)).compile().compiled.memory_analysis()
     taken = planned.temp_size_in_bytes + planned.argument_size_in_bytes + planned.output_size_in_bytes
-    arrays = taken / (8 * np.asarray(problem.tumor.model.domain.mask).size)
+    arrays = taken / (8 * problem.tumor.model.domain.mask.size)
     assert jacobian_arrays(n, visits) == pytest.approx(arrays, rel=0.3)

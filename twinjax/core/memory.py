@@ -6,25 +6,33 @@ import jax
 
 from twinjax.core.errors import InputError
 
-# Of the control group that a container or a batch system puts a process into (version 2).
-GROUP = Path("/sys/fs/cgroup")
+# Control groups, by which containers and batch systems share out a machine, and which of them this process is in.
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Of a group its limit, what it has taken, and of that the cached files, which make way: in version 2, and in version 1.
+VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def free_bytes() -> float:
-    """Bytes that this process may still take: of the GPU where JAX computes on one, else of the machine or the share of
-    it that a container or a batch system allows. Infinite where the system does not tell.
+    """Bytes of the machine that this process may still take: of all, or of the share that a container or a batch system
+    allows. Infinite where the system does not tell.
     """
-    if jax.default_backend() == "gpu":
-        told = jax.devices()[0].memory_stats() or {}
-        return told.get("bytes_limit", float("inf")) - told.get("bytes_in_use", 0)
-    return min(_of_machine(), _of_group())
+    return min(_of_machine(), _of_groups())
 
 
-def refuse_if_too_large(needed_bytes: float, what: str, remedy: str) -> None:
-    """`InputError` where `needed_bytes` are more than are free: `what` needs them, and `remedy` says what to change."""
-    if needed_bytes > (free := free_bytes()):
+def free_device_bytes(devices: int = 1) -> float:
+    """The same of what JAX computes on: of the first `devices` GPUs together, or of the machine."""
+    if jax.default_backend() != "gpu":
+        return free_bytes()
+    told = [device.memory_stats() or {} for device in jax.devices()[:devices]]
+    return sum(one.get("bytes_limit", float("inf")) - one.get("bytes_in_use", 0) for one in told)
+
+
+def refuse_if_too_large(needed: float, free: float, what: str, remedy: str) -> None:
+    """`InputError` where `what` needs more bytes than are free; `remedy` says what to change."""
+    if needed > free:
         raise InputError(
-            f"{what} needs about {needed_bytes / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free; {remedy}"
+            f"{what} needs about {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free; {remedy}"
         )
 
 
@@ -37,11 +45,27 @@ def _of_machine() -> float:
     return 1024.0 * int(found[0]) if found else float("inf")
 
 
-def _of_group() -> float:
+def _of_groups() -> float:
+    """Of the groups that this process is in, and of all that those are in."""
     try:
-        limit, used = ((GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        told = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
         return float("inf")
-    # Cached files make way.
-    return float("inf") if limit == "max" else float(int(limit) - int(used) + int(told.get("inactive_file", 0)))
+    found = [float("inf")]
+    for controllers, path in (line.split(":", 2)[1:] for line in lines):
+        if controllers not in ("", "memory"):
+            continue
+        root, names = (GROUPS / "memory", VERSION_1) if controllers else (GROUPS, VERSION_2)
+        own = root / path.strip("/")
+        found += [_left(group, names) for group in (own, *own.parents) if group == root or root in group.parents]
+    return min(found)
+
+
+def _left(group: Path, names: tuple[str, str, str]) -> float:
+    limit, taken, cached = names
+    try:
+        most, used = ((group / name).read_text().strip() for name in (limit, taken))
+        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return float("inf")
+    return float("inf") if most == "max" else float(int(most) - int(used) + int(told.get(cached, 0)))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from twinjax.core.errors import InputError
-from twinjax.core.memory import refuse_if_too_large
+from twinjax.core.memory import free_bytes, refuse_if_too_large
 from twinjax.domain.resample import resample
 
 # Copies of a map that are there at once while it is resampled.
@@ -131,7 +131,7 @@ class Domain(eqx.Module):
         shape = tuple(max(1, round(n / s)) for n, s in zip(self.shape, scale, strict=True))
         needed = float(np.prod(shape, dtype=float)) * np.dtype(float).itemsize * (len(self.maps) + COPIES)
         what = f"a grid of {' x '.join(map(str, shape))} voxels of {resolution_mm:g} mm"
-        refuse_if_too_large(needed, what, "take a larger resolution_mm")
+        refuse_if_too_large(needed, free_bytes(), what, "take a larger resolution_mm")
         affine = self._or_index_affine()
         axes = len(shape)
         # The two grids share the corner of their first voxel, so the centres shift by half a voxel each.

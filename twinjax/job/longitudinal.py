@@ -61,7 +61,7 @@ def run_longitudinal(
     surgery = [] if settings.surgery_day is None else [settings.surgery_day]
     times = np.unique(np.r_[patient.days, regular, surgery, settings.horizon_days])
     times = times[times <= settings.horizon_days]
-    check_memory(past, model, prior, settings, forecast_days=times.size)
+    check_memory(past, model, prior, settings, solver, forecast_days=times.size)
     run.write_features(patient.visits)
     with run.stage("calibrate on the early visits"):
         log.info(

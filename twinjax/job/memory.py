@@ -1,9 +1,10 @@
 """Whether a patient with scans fits into memory, told before it is computed."""
 
+import diffrax
 import numpy as np
 
 from twinjax.calibration import Prior
-from twinjax.core.memory import refuse_if_too_large
+from twinjax.core.memory import free_device_bytes, refuse_if_too_large
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
@@ -13,17 +14,29 @@ FORECAST_MARGIN_MM = 24.0
 
 
 def check_memory(
-    patient: PatientData, model: AbstractSpatialModel, prior: Prior, settings: JobSettings, *, forecast_days: int
+    patient: PatientData,
+    model: AbstractSpatialModel,
+    prior: Prior,
+    settings: JobSettings,
+    solver: diffrax.AbstractSolver | None,
+    *,
+    forecast_days: int,
 ) -> None:
     """`InputError` where a Jacobian of the fit to `patient`, or a forecast of so many days, needs more than is free."""
+    free = free_device_bytes(getattr(solver, "devices", 1))
+
+    def refuse(what: str, margin_mm: float, edge_mm: float, arrays: float, remedy: str) -> None:
+        voxels = voxels_around(patient, model, margin_mm, edge_mm)
+        needed = voxels * arrays * np.dtype(float).itemsize
+        refuse_if_too_large(needed, free, f"{what}, of {voxels / 1e6:,.1f} million voxels,", f"take {remedy}")
+
     coarse = max(settings.resolution_mm, *model.domain.spacing)
-    fit = voxels_around(patient, model, settings.margin_mm, coarse)
     arrays = jacobian_arrays(len(prior.names), len(patient.visits))
-    _refuse("the fit", fit, arrays, "a larger calibration.resolution_mm, or a smaller calibration.margin_mm")
-    edge = float(np.cbrt(model.domain.voxel_volume))
-    own = voxels_around(patient, model, FORECAST_MARGIN_MM, edge)
+    remedy = "a larger calibration.resolution_mm, or a smaller calibration.margin_mm"
+    refuse("the fit", settings.margin_mm, coarse, arrays, remedy)
+    own = float(np.cbrt(model.domain.voxel_volume))
     remedy = "a larger model.resolution_mm, or a larger forecast.interval_days"
-    _refuse("the forecast", own, forecast_arrays(forecast_days), remedy)
+    refuse("the forecast", FORECAST_MARGIN_MM, own, forecast_arrays(forecast_days), remedy)
 
 
 def jacobian_arrays(unknowns: int, days: int) -> float:
@@ -51,8 +64,3 @@ def voxels_around(patient: PatientData, model: AbstractSpatialModel, margin_mm: 
         span = [span[-1] + 1 - span[0] if span.size else 0 for span in spans]
         extent = np.minimum(whole, np.multiply(span, patient.baseline.scan.spacing) + 2 * margin_mm)
     return float(np.prod(np.ceil(extent / edge_mm)))
-
-
-def _refuse(what: str, voxels: float, arrays: float, remedy: str) -> None:
-    needed = voxels * arrays * np.dtype(float).itemsize
-    refuse_if_too_large(needed, f"{what}, of {voxels / 1e6:,.1f} million voxels,", f"take {remedy}")

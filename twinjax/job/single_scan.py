@@ -55,7 +55,7 @@ def run_single_scan(
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     at_risk = organ_at_risk(patient, question)
-    check_memory(patient, model, prior, settings, forecast_days=1)
+    check_memory(patient, model, prior, settings, solver, forecast_days=1)
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
         posterior, identifiability = calibrate(

@@ -210,7 +210,8 @@ def _portable(error: Exception) -> Exception:
     note = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    # Of a class that is no module's, or whose arguments are not those that it hands on.
+    except (pickle.PickleError, AttributeError, TypeError):
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(note)
     return error
