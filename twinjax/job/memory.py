@@ -42,8 +42,8 @@ def check_memory(
 def jacobian_arrays(unknowns: int, days: int) -> float:
     """How many arrays of the grid, in double precision, the Jacobian of a problem has at once: so many as XLA plans.
 
-    Measured with `memory_analysis` of the compiled Jacobian, at 2 and 4 days and 1 to 10 unknowns of a glioblastoma; slow
-    tests hold it to that within 30 %.
+    Measured with `memory_analysis` of the compiled Jacobian, at 2 and 4 days and 1 to 10 unknowns of a glioblastoma;
+    slow tests hold it to that within 30 %.
     """
     return 16 * days + unknowns * (1 + 4.5 * days)
 
