@@ -8,6 +8,7 @@ from precision import inexact_products
 
 from twinjax.core.config import choices, load_named
 from twinjax.core.kills import Kills
+from twinjax.domain import Domain
 from twinjax.domain.elasticity import ElasticTissue
 from twinjax.domain.sampling import Sampling
 from twinjax.model.distributed_kill import logistic_flow
@@ -30,6 +31,13 @@ def test_of_concentrations(drug):
     pharmacokinetics, dosing = load_named("pharmacokinetics", drug), Dosing([0.0, 3.0], [10.0, 5.0], [0.1, 0.0])
     assert not inexact_products(lambda t: pharmacokinetics.concentration(dosing, t), jnp.linspace(0, 9, 4))
     assert not inexact_products(lambda t: pharmacokinetics.moments(dosing, 0.0, t), jnp.asarray(4.0))
+
+
+def test_of_positions_in_a_rotated_grid():
+    turned = np.array([[0.8, -0.6, 0.0, 3.0], [0.6, 0.8, 0.0, 1.0], [0.0, 0.0, 1.0, -2.0], [0.0, 0.0, 0.0, 1.0]])
+    domain = Domain(np.ones((3, 4, 5)), (1.0, 1.0, 1.0), affine=turned)
+    assert not inexact_products(lambda: domain.coordinates())
+    np.testing.assert_allclose(domain.coordinates()[:, 2, 1, 4], (turned @ [2, 1, 4, 1])[:3])
 
 
 def test_of_correlated_errors():

@@ -20,8 +20,8 @@ class Datum(eqx.Module):
     """What one observation gave on one day.
 
     **Fields:** `time` (days), `observation` (its name in `Tumor.observation`, static), `readings` (n values, and
-    which of them a device could not tell), `index` (n,) into the flattened prediction, or None where the prediction
-    is a scalar and n = 1; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
+    which of them a device could not tell), `index` (n,) into the flattened prediction, or None where all of it was
+    measured, as of a scalar; `sampling`, where the voxels of the data are larger than those of the prediction: `index`
     counts the larger ones then.
     """
 
@@ -62,7 +62,7 @@ class Datum(eqx.Module):
     def pick(self, prediction: Array) -> Array:
         """(n,) the predicted values of these data."""
         if self.index is None:
-            return jnp.atleast_1d(prediction)
+            return jnp.ravel(prediction)
         seen = prediction if self.sampling is None else self.sampling(prediction)
         return seen.ravel()[self.index]
 
@@ -78,6 +78,22 @@ class Datum(eqx.Module):
         except InputError as error:
             raise self._named(error) from error
         return eqx.tree_at(lambda datum: datum.readings, self, readings)
+
+    def filled(self, shape: tuple[int, ...], larger: tuple[int, ...]) -> "Datum":
+        """The same of a grid of `shape` that became `larger`: a value for each of its voxels, most of which fill up."""
+        if self.index is None:
+            return self
+        place = self.places(shape, larger)
+        real, values = np.zeros(larger, bool).ravel(), np.zeros(larger).ravel()
+        real[place], values[place] = True, np.asarray(self.values)
+        modes = None if self.readings.modes is None else self.readings.modes.filled(place, larger)
+        readings = Readings(jnp.asarray(values), modes=modes, real=jnp.asarray(real))
+        every = eqx.tree_at(lambda datum: datum.readings, self, readings)
+        return eqx.tree_at(lambda datum: datum.index, every, None)
+
+    def places(self, shape: tuple[int, ...], larger: tuple[int, ...]) -> np.ndarray:
+        """(n,) where its voxels are in the flattened `larger` grid."""
+        return np.ravel_multi_index(np.unravel_index(np.asarray(self.index), shape), larger)
 
     def in_box(self, box: Box | None, model: AbstractTumorModel) -> "Datum":
         """With its voxels counted in the box; `InputError` for those outside."""

@@ -55,7 +55,7 @@ def datum_log_likelihoods(
     A datum is all that one observation gave on one day: of a scan, its voxels together. One solve a point; any number
     of them needs one program.
     """
-    found, (shared, places) = [], filled(problem)
+    found, (shared, places, _) = [], filled(problem)
     for first in range(0, len(z), CHUNK):
         chunk = np.asarray(z[first : first + CHUNK], float)
         whole = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), axis=0)])

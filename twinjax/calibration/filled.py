@@ -1,19 +1,20 @@
-"""Problems without space in few shapes: patients with other numbers of data and doses share compiled programs."""
+"""Problems in few shapes: patients with other numbers of data, doses and voxels share compiled programs."""
 
 import copy
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from twinjax.calibration.datum import Datum
 from twinjax.calibration.problem import InverseProblem
-from twinjax.calibration.tumor import Tumor
+from twinjax.calibration.tumor import can_be_filled
 from twinjax.core.bucket import bucket
-from twinjax.model import AbstractLumpedModel
+from twinjax.model import AbstractLumpedModel, AbstractSpatialModel
 from twinjax.observation import Readings
 
 # On the scale of data, in single precision too: a reading "below" this says nothing.
@@ -22,34 +23,41 @@ NO_LIMIT = 1e30
 # Problems whose filled ones are kept: those of a cohort that is fitted together.
 KEPT = 64
 
-Found = TypeVar("Found")
-
 
 class FilledProblem(NamedTuple):
-    """**Fields:** `problem`, to be handed to a compiled function; `places`, of the original's data among its own."""
+    """**Fields:** `problem`, to be handed to a compiled function; `places`, of the original's data among its own, and
+    `voxels`, of the values of each of those among all (None: they are all).
+    """
 
     problem: InverseProblem
     places: Sequence[int]
+    voxels: Sequence[np.ndarray | None]
 
-    def of_data(self, found: Sequence[Found]) -> list[Found]:
-        """Of what was found for each of its data, that of the original's."""
-        return [found[place] for place in self.places]
+    def of_data(self, found: Sequence[Array]) -> list[Array]:
+        """Of what was found for the values of each of its data, that of the original's."""
+        both = zip(self.places, self.voxels, strict=True)
+        return [found[place] if voxels is None else found[place][voxels] for place, voxels in both]
 
 
 def filled(problem: InverseProblem) -> FilledProblem:
-    """The same problem with numbers of data, days and doses rounded up (`bucket`).
+    """The same problem with numbers of data, days, doses and voxels rounded up.
 
-    What is added: days equal to the last, doses of nothing, and readings of which only is known that they lie below a
-    limit which none reaches. They change a cost by 1e-12 each, and no derivative.
+    Without space what is added are days equal to the last, doses of nothing, and readings of which only is known that
+    they lie below a limit which none reaches. They change a cost by 1e-12 each, and no derivative. In space: doses of
+    nothing, voxels outside the tissue (`Tumor.filled`), and a value in every voxel (`Datum.filled`); so many visits as
+    there are.
 
-    A problem in space stays as it is, and so do one whose noise levels are parameters, whose residuals count the
-    readings, and readings with voxels.
+    A problem stays as it is whose noise levels are parameters, one with fields, one with scans on larger voxels than
+    those of the model, and one on a large grid (`can_be_filled`).
     """
     levels = any(path.startswith("observation.") for one in problem.prior.parameters for path in one.where)
-    scalar = all(datum.index is None for datum in problem.data)
-    if not isinstance(problem.tumor.model, AbstractLumpedModel) or levels or not scalar:
-        return FilledProblem(problem, range(len(problem.data)))
-    return _filled(_Same(problem))
+    lumped = isinstance(problem.tumor.model, AbstractLumpedModel)
+    fields, sampled = problem.prior.fields, any(datum.sampling is not None for datum in problem.data)
+    voxels = any(datum.index is not None for datum in problem.data)
+    large = not can_be_filled(problem.tumor)
+    if levels or fields or sampled or large or (lumped and voxels):
+        return FilledProblem(problem, range(len(problem.data)), [None] * len(problem.data))
+    return (_filled_without_space if lumped else _filled_in_space)(_Same(problem))
 
 
 class _Same:
@@ -67,7 +75,7 @@ class _Same:
 
 # A calibration asks hundreds of times for the same one, and some solves take less than the filling.
 @functools.lru_cache(maxsize=KEPT)
-def _filled(same: _Same) -> FilledProblem:
+def _filled_without_space(same: _Same) -> FilledProblem:
     problem = same.problem
     days = problem.days
     times = jnp.asarray(np.pad(days, (0, bucket(days.size) - days.size), mode="edge"))
@@ -78,19 +86,30 @@ def _filled(same: _Same) -> FilledProblem:
             places[place] = len(data)
             data.append(_with_sides(problem.data[place]))
         data += [Datum(float(days[-1]), name, NO_LIMIT, side=-1)] * (bucket(len(own)) - len(own) if own else 0)
-    changed = {
-        "whole": with_filled_regimen(problem.whole),
-        "tumor": with_filled_regimen(problem.tumor),
-        "data": tuple(data),
-        "times": times,
-        # The numbers of the days would make each patient's program its own.
-        "visits": None,
-    }
+    changed = {"tumor": problem.tumor.filled(), "whole": problem.whole.filled(), "data": tuple(data), "times": times}
+    return FilledProblem(_with(problem, **changed), places, [None] * len(places))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _filled_in_space(same: _Same) -> FilledProblem:
+    problem = same.problem
+    model, tumor = problem.tumor.model, problem.tumor.filled()
+    assert isinstance(model, AbstractSpatialModel) and isinstance(tumor.model, AbstractSpatialModel)
+    shape, larger = model.domain.shape, tumor.model.domain.shape
+    data = [datum.filled(shape, larger) for datum in problem.data]
+    voxels = [None if datum.index is None else datum.places(shape, larger) for datum in problem.data]
+    # Nothing of a fit looks at the grid around the box.
+    changed = _with(problem, tumor=tumor, whole=tumor, data=tuple(data), box=None)
+    return FilledProblem(changed, range(len(data)), voxels)
+
+
+def _with(problem: InverseProblem, **changed: Any) -> InverseProblem:
     # Static fields are no leaves, so that `eqx.tree_at` does not reach them.
     other = copy.copy(problem)
-    for name, value in changed.items():
+    # The numbers of the days would make each patient's program its own.
+    for name, value in (changed | {"visits": None}).items():
         object.__setattr__(other, name, value)
-    return FilledProblem(other, places)
+    return other
 
 
 def _with_sides(datum: Datum) -> Datum:
@@ -98,8 +117,3 @@ def _with_sides(datum: Datum) -> Datum:
         return datum
     readings = Readings(datum.values, jnp.asarray(np.zeros(datum.values.shape, int)))
     return eqx.tree_at(lambda datum: datum.readings, datum, readings)
-
-
-def with_filled_regimen(tumor: Tumor) -> Tumor:
-    """The same tumour with `Regimen.filled`."""
-    return eqx.tree_at(lambda tumor: tumor.regimen, tumor, tumor.regimen.filled())

@@ -210,6 +210,14 @@ class InverseProblem(eqx.Module):
         object.__setattr__(other, "forecast_prior", self.forecast_prior.with_fields(places))
         return other
 
+    def without_data(self) -> "InverseProblem":
+        """Solver, start and parameters, all that a forecast needs of it: patients with other data share programs so."""
+        other = copy.copy(self)
+        nothing = {"whole": None, "tumor": None, "data": (), "times": None, "visits": None, "box": None}
+        for name, value in nothing.items():
+            object.__setattr__(other, name, value)
+        return other
+
     def numpyro_model(self, center=None, scale=None):
         """For `numpyro.infer`: unknown `xi` with z = center + scale xi, and each parameter in its own unit.
 

@@ -5,16 +5,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from twinjax.calibration.field import Axis
 from twinjax.calibration.prior import Prior
+from twinjax.core.bucket import step_up
 from twinjax.core.errors import InputError
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
 from twinjax.observation import AbstractObservation
 from twinjax.treatment import Regimen
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
+
+# Voxels of a grid that is filled up: a Jacobian there takes some ten seconds on two cores, as its compilation does, and
+# a value in every voxel costs memory.
+LARGEST_FILLED = 250_000
 
 
 class Tumor(eqx.Module):
@@ -73,6 +79,30 @@ class Tumor(eqx.Module):
                 tumor = _set(tumor, path, values[parameter.name])
         return tumor
 
+    def filled(self) -> "Tumor":
+        """The same tumour in one of few shapes: patients whose tumours have the same share compiled programs.
+
+        Numbers of doses are rounded up (`Regimen.filled`), and the edges of the grid (`step_up`), by voxels outside the
+        tissue, unless the model depends on where the grid ends. Not for traced values, nor for parameters that are
+        fields.
+        """
+        other = eqx.tree_at(lambda tumor: tumor.regimen, self, self.regimen.filled())
+        if not isinstance(self.model, AbstractSpatialModel) or not self.model.local:
+            return other
+        shape = self.model.domain.shape
+        more = [(0, step_up(n) - n) for n in shape]
+
+        def on_larger(leaf):
+            if jnp.shape(leaf) != shape:
+                return leaf
+            # Maps are continued, so that what is computed from them stays finite; the mask is not.
+            mode: Any = "constant" if leaf.dtype == bool else "edge"
+            return jnp.asarray(np.pad(np.asarray(leaf), more, mode=mode))
+
+        large = jax.tree.map(on_larger, other)
+        # Where the box lies only fields need to know.
+        return Tumor(large.model, large.regimen, large.initial, large.observation)
+
     def cropped(self, box: Box) -> "Tumor":
         """The same tumour on a box of its grid: every leaf of the grid's shape is cut."""
         assert isinstance(self.model, AbstractSpatialModel)
@@ -83,6 +113,11 @@ class Tumor(eqx.Module):
         corner = tuple(first - h / 2 + a * h for (first, h, _), a in zip(self.axes() or (), lower, strict=True))
         model = eqx.tree_at(lambda model: model.domain, small.model, domain.cropped(lower, upper))
         return Tumor(model, small.regimen, small.initial, small.observation, corner)
+
+
+def can_be_filled(tumor: Tumor) -> bool:
+    """Whether `Tumor.filled` is worth it: on a large grid a solve takes longer than to compile its program."""
+    return not isinstance(tumor.model, AbstractSpatialModel) or tumor.model.domain.mask.size <= LARGEST_FILLED
 
 
 def each_by_itself(prior: Prior, tumor: Tumor) -> Prior:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from twinjax.core.errors import InputError
 from twinjax.core.memory import free_bytes, refuse_if_too_large
+from twinjax.core.products import product
 from twinjax.domain.resample import resample
 
 # Copies of a map that are there at once while it is resampled.
@@ -200,7 +201,8 @@ class Domain(eqx.Module):
         index = jnp.stack(jnp.meshgrid(*[jnp.arange(n, dtype=float) for n in self.shape], indexing="ij"))
         if self.affine is None:
             return index * jnp.asarray(self.spacing).reshape((-1,) + (1,) * len(self.shape))
-        flat = jnp.asarray(self.affine[:3, :3]) @ index.reshape(3, -1) + jnp.asarray(self.affine[:3, 3:])
+        rotated = product(jnp.asarray(self.affine[:3, :3]), index.reshape(3, -1))
+        flat = rotated + jnp.asarray(self.affine[:3, 3:])
         return flat.reshape(index.shape)
 
     def from_grid(self, array, affine, *, order: int = 1) -> np.ndarray:

@@ -9,7 +9,7 @@ from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 
-# Margin (mm) of a forecast's box around what was seen: the second that `box_for` tries.
+# Margin (mm) of a forecast's box around what was seen: that of a front of 0.1 mm a day in some months (`box_for`).
 FORECAST_MARGIN_MM = 24.0
 
 

@@ -1,11 +1,12 @@
 """Errors that neighbouring voxels share: their principal modes, on the voxels that were measured."""
 
 import logging
+import math
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy import linalg
 
 from twinjax.core.products import contracted, product
@@ -16,6 +17,8 @@ log = logging.getLogger("twinjax")
 NODE_DISTANCE = 1.2
 # More points than this cost time; a region that needs them is given a longer correlation instead.
 MOST_NODES = 250
+# Nodes along an axis are rounded up to multiples of this where patients share programs.
+NODE_STEP = 16
 # Modes whose variance, summed over all voxels, is below that of half a voxel are left to the remainder.
 SMALLEST_EIGENVALUE = 0.5
 
@@ -33,12 +36,13 @@ class CorrelatedModes(eqx.Module):
     So the coefficients Φᵀ e of a field e of covariance a² I + b² R are independent. Φ is not stored: it is a product of
     one matrix an axis, as the correlation is, with `mixing`.
 
-    **Fields:** `factors`, an axis each, (voxels of the box, nodes); `voxel` (n,) into the flattened box; `node` (m,)
-    into the flattened grid of nodes; `mixing` (m, K); `eigenvalues` (K,); `remainder`.
+    **Fields:** `factors`, an axis each, (voxels of the box, nodes); `voxel` (n,) into the flattened box, None
+    where they are all of it; `node` (m,) into the flattened grid of nodes; `mixing` (m, K); `eigenvalues` (K,), 0 of
+    modes that only fill up a shape; `remainder`.
     """
 
     factors: tuple[Float[Array, "_ _"], ...]
-    voxel: Int[Array, " n"]
+    voxel: Int[Array, " n"] | None
     node: Int[Array, " m"]
     mixing: Float[Array, "m K"]
     eigenvalues: Float[Array, " K"]
@@ -95,8 +99,10 @@ class CorrelatedModes(eqx.Module):
 
     def project(self, field: Float[Array, " n"]) -> Float[Array, " K"]:
         """Φᵀ field."""
-        box = jnp.zeros([len(factor) for factor in self.factors], field.dtype)
-        box = box.ravel().at[self.voxel].set(field).reshape(box.shape)
+        shape = [len(factor) for factor in self.factors]
+        if self.voxel is not None:
+            field = jnp.zeros(math.prod(shape), field.dtype).at[self.voxel].set(field)
+        box = field.reshape(shape)
         for factor in self.factors:
             # The axis that was first becomes the last, so that all come back in order.
             box = contracted(box, factor, axes=(0, 0))
@@ -109,11 +115,39 @@ class CorrelatedModes(eqx.Module):
         grid = grid.at[self.node].set(product(self.mixing, coefficients)).reshape(shape)
         for factor in self.factors:
             grid = contracted(grid, factor, axes=(0, 1))
-        return grid.ravel()[self.voxel]
+        return grid.ravel() if self.voxel is None else grid.ravel()[self.voxel]
 
     def deviations(self, white, correlated) -> Float[Array, " K"]:
         """Of the coefficients of a field of covariance white² I + correlated² R."""
-        return jnp.sqrt(white**2 + correlated**2 * self.eigenvalues)
+        return jnp.where(self.real, jnp.sqrt(white**2 + correlated**2 * self.eigenvalues), 1.0)
+
+    @property
+    def real(self) -> Bool[Array, " K"]:
+        """Which modes do not only fill up: `filled` gives those no variance, and others have some."""
+        return self.eigenvalues > 0
+
+    def filled(self, place: np.ndarray, shape: tuple[int, ...]) -> "CorrelatedModes":
+        """The same of a field on all voxels of a grid of `shape`, zero but at `place` (n,), in one of few shapes.
+
+        Nodes along an axis are rounded up; nodes and modes are `MOST_NODES`, of which those that fill up have the
+        coefficient 0.
+        """
+        first = [int(index.min()) for index in np.unravel_index(place, shape)]
+        nodes = [factor.shape[1] for factor in self.factors]
+        more = tuple(-(-n // NODE_STEP) * NODE_STEP for n in nodes)
+        factors = [np.zeros(both) for both in zip(shape, more, strict=True)]
+        for larger, factor, start in zip(factors, self.factors, first, strict=True):
+            larger[start : start + factor.shape[0], : factor.shape[1]] = factor
+        node = np.ravel_multi_index(np.unravel_index(np.asarray(self.node), nodes), more)
+        carriers, modes = (MOST_NODES - n for n in self.mixing.shape)
+        return CorrelatedModes(
+            tuple(jnp.asarray(factor) for factor in factors),
+            None,
+            jnp.asarray(np.pad(node, (0, carriers))),
+            jnp.asarray(np.pad(np.asarray(self.mixing), ((0, carriers), (0, modes)))),
+            jnp.asarray(np.pad(np.asarray(self.eigenvalues), (0, modes))),
+            self.remainder,
+        )
 
 
 def _nodes(position: np.ndarray, spacing: np.ndarray, correlation_length_mm: float):

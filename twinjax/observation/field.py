@@ -44,17 +44,16 @@ class AbstractFieldObservation(AbstractObservation):
         return Readings(readings.values, modes=modes)
 
     def residuals(self, readings, predicted):
-        error = readings.values - predicted
+        error = readings.of_real(readings.values - predicted)
         if readings.modes is None:
             return error / self.deviation
         return readings.modes.project(error) / readings.modes.deviations(self.noise_std, self.discrepancy_std)
 
     def log_normalizer(self, readings):
         if readings.modes is None:
-            count = readings.values.size
-            return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.deviation))
+            return -readings.count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.deviation))
         deviations = readings.modes.deviations(self.noise_std, self.discrepancy_std)
-        return -jnp.sum(0.5 * jnp.log(2 * jnp.pi) + jnp.log(deviations))
+        return -jnp.sum(readings.modes.real * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(deviations)))
 
     def sample(self, readings, predicted, key):
         key_white, key_smooth = jax.random.split(key)
@@ -107,7 +106,7 @@ class AbstractFieldObservation(AbstractObservation):
         if readings.modes is None:
             return float(readings.values.size)
         # So many modes of equal variance would spread as much.
-        share = np.asarray(readings.modes.eigenvalues) / readings.modes.voxel.size
+        share = np.asarray(readings.modes.eigenvalues) / float(readings.count)
         return float(1 / np.sum(share**2))
 
 

@@ -44,11 +44,12 @@ class AbstractMaskObservation(AbstractObservation):
         return readings
 
     def residuals(self, readings, predicted):
-        return (readings.values - predicted) / (self.noise_std * self.voxels_per_datum**0.5)
+        error = readings.of_real(readings.values - predicted)
+        return error / (self.noise_std * self.voxels_per_datum**0.5)
 
     def log_normalizer(self, readings):
         # That of the tempered density: one factor for each independent datum.
-        count = readings.values.size / self.voxels_per_datum
+        count = readings.count / self.voxels_per_datum
         return -count * (0.5 * jnp.log(2 * jnp.pi) + jnp.log(self.noise_std))
 
     def sample(self, readings, predicted, key):

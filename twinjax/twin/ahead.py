@@ -45,6 +45,7 @@ class Ahead(eqx.Module):
         the draws fail.
         """
         one = jnp.asarray(day, float)
+        problem = problem.without_data()
         states, success = _until(tumor, problem, jnp.asarray(z), one)
         known = eqx.filter_eval_shape(quantities_of, tumor, Trajectory(one[None], states, success[0]))
         if outcome not in known:

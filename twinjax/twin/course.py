@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from twinjax.calibration import InverseProblem, Tumor
-from twinjax.calibration.filled import filled, with_filled_regimen
 from twinjax.core.bucket import bucket
 from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
@@ -96,9 +95,9 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
     """
     chunks = [draws[i : i + CHUNK] for i in range(0, len(draws), CHUNK)]
     # Patients with about as many days and doses share a program.
-    shared, long = filled(problem).problem, with_filled_regimen(whole)
+    bare, long = problem.without_data(), whole.filled()
     days = jnp.asarray(np.pad(times, (0, bucket(len(times)) - len(times)), mode="edge"))
-    parts = [_solved(long, shared, jnp.asarray(chunk), days) for chunk in chunks]
+    parts = [_solved(long, bare, jnp.asarray(chunk), days) for chunk in chunks]
     quantities = {
         name: np.concatenate([np.asarray(part[0][name])[:, : len(times)] for part in parts]) for name in parts[0][0]
     }

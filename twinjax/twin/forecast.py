@@ -1,9 +1,10 @@
 """`Forecast`: where the tumour will be, and how sure we are."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from twinjax.calibration import InverseProblem, Tumor
-from twinjax.calibration.tumor import Box, edge_density
+from twinjax.calibration.tumor import Box, can_be_filled, edge_density
+from twinjax.core.bucket import step_up
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
@@ -28,6 +30,10 @@ from twinjax.twin.time_to_progression import ProgressionForecast, time_to_progre
 LITTLE_VOLUME_MM3 = 500.0
 # A face of the solved box that no draw brings above this density changes nothing that is visible.
 EDGE_TOLERANCE = 1e-2
+# What is solved around what is seen, at least.
+SMALLEST_MARGIN_MM = 16.0
+# A box is cut where that leaves less than this part of it: a new program costs as much as tens of draws.
+WORTH_CUTTING = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,24 +144,26 @@ def forecast(
     """
     assert isinstance(whole.model, AbstractSpatialModel)
     tumor = whole.cropped(box_for(whole, problem, z_map, times)) if whole.model.local else whole
-    assert isinstance(tumor.model, AbstractSpatialModel)
-    shape = (len(times), *tumor.model.domain.shape)
+    shared = _Shared.of(tumor, problem, times)
     regions = [name for name in REGIONS if name in whole.observation]
-    sums = {name: jnp.zeros(shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
+    sums = {name: jnp.zeros(shared.shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
     rows, failed = [], 0
     for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0):
-        density, thresholds, quantities, success = _one(tumor, problem, jnp.asarray(z), jnp.asarray(times))
+        density, thresholds, quantities, success = shared.one(z)
         if not bool(success):
             failed += 1
             continue
-        rows.append({name: np.asarray(value) for name, value in quantities.items()})
+        rows.append({name: np.asarray(value)[: shared.days] for name, value in quantities.items()})
         if fields:
             sums = _add(sums, density, thresholds)
     if failed > 0.1 * len(draws):
         raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
     # Without fields the maps have no voxels.
     empty = np.zeros((len(times),), np.float32)
-    mean = {name: np.asarray(sums[name]) / len(rows) if fields else empty for name in ("density", "square", *regions)}
+    mean = {
+        name: np.asarray(sums[name])[shared.real] / len(rows) if fields else empty
+        for name in ("density", "square", *regions)
+    }
     quantities = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     measured = [o for o in whole.observation.values() if isinstance(o, QuantityObservation)]
     return Forecast(
@@ -164,7 +172,7 @@ def forecast(
         np.sqrt(np.maximum(mean["square"] - mean["density"] ** 2, 0)),
         {name: mean[name] for name in regions},
         quantities,
-        tumor.model.domain,
+        shared.domain,
         volume_noise,
         failed,
         CourseForecast.of(times, quantities, measured, failed) if measured else None,
@@ -181,24 +189,73 @@ def _add(sums, density, thresholds):
 
 
 def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
-    """The smallest tried box whose walls the mode does not reach by the last day."""
+    """A box whose walls the mode does not reach by the last day, not much larger than it has to be.
+
+    Each box is a program of its own, whose compilation takes as long as tens of draws: so the first is as wide as half
+    of what the model expects cells to come, which mostly is enough, and only one of which little is used is cut.
+    """
     assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
-    start = whole.with_parameters(problem.forecast_prior, jnp.asarray(z_map)).state0()
-    density = np.asarray(whole.model.cell_density(start))
+    mode = whole.with_parameters(problem.forecast_prior, jnp.asarray(z_map))
+    assert isinstance(mode.model, AbstractSpatialModel)
+    density = np.asarray(whole.model.cell_density(mode.state0()))
     seen = density > 0.2
     if not seen.any():
         seen = density > 0.1 * density.max()
-    margin = 16.0
+    margin = max(SMALLEST_MARGIN_MM, 0.5 * float(mode.model.reach(times[-1] - float(problem.start))))
     while True:
         box = domain.box_around(seen, margin)
-        densities, _, _, success = _one(whole.cropped(box), problem, jnp.asarray(z_map), jnp.asarray(times))
-        edge = edge_density(densities, box, domain.shape)
+        shared = _Shared.of(whole.cropped(box), problem, times)
+        densities, _, _, success = shared.one(z_map)
         if not bool(success):
             raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
-        if float(edge) < EDGE_TOLERANCE:
-            return box
+        densities = np.asarray(densities)[shared.real]
+        if float(edge_density(jnp.asarray(densities), box, domain.shape)) < EDGE_TOLERANCE:
+            break
         margin *= 1.5
+    used = np.zeros(domain.shape, bool)
+    used[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = densities.max(axis=0) >= EDGE_TOLERANCE
+    tight = domain.box_around(used | seen, SMALLEST_MARGIN_MM / 2)
+    tight = tuple(map(max, tight[0], box[0])), tuple(map(min, tight[1], box[1]))
+    return tight if _voxels(tight) < WORTH_CUTTING * _voxels(box) else box
+
+
+def _voxels(box: Box) -> int:
+    return math.prod(step_up(b - a) for a, b in zip(*box, strict=True))
+
+
+class _Shared(NamedTuple):
+    """A tumour filled up to a shape that patients share, and what of it is real."""
+
+    tumor: Tumor
+    problem: InverseProblem
+    times: np.ndarray
+    domain: Domain
+    days: int
+
+    @classmethod
+    def of(cls, tumor: Tumor, problem: InverseProblem, times: np.ndarray) -> "_Shared":
+        assert isinstance(tumor.model, AbstractSpatialModel)
+        domain, problem = tumor.model.domain, problem.without_data()
+        if problem.forecast_prior.fields or not can_be_filled(tumor):
+            return cls(tumor, problem, times, domain, len(times))
+        days = np.pad(times, (0, step_up(len(times)) - len(times)), mode="edge")
+        return cls(tumor.filled(), problem, days, domain, len(times))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(days, *grid) of what is solved."""
+        assert isinstance(self.tumor.model, AbstractSpatialModel)
+        return len(self.times), *self.tumor.model.domain.shape
+
+    @property
+    def real(self) -> tuple[slice, ...]:
+        """Where in that the days that were asked for and the tumour itself are."""
+        return slice(0, self.days), *(slice(0, n) for n in self.domain.shape)
+
+    def one(self, z):
+        """Of one draw: density, thresholds, quantities, whether the solve succeeded."""
+        return _one(self.tumor, self.problem, jnp.asarray(z), jnp.asarray(self.times))
 
 
 @eqx.filter_jit
