@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from twinjax.observation.correlation import CorrelatedModes
 
@@ -21,7 +21,7 @@ class Readings(eqx.Module):
     real: Bool[Array, " n"] | None = None
 
     @property
-    def count(self) -> ArrayLike:
+    def count(self) -> int | Int[Array, ""]:
         """How many there are, without those that fill up."""
         return self.values.size if self.real is None else jnp.sum(self.real)
 

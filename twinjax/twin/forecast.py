@@ -18,7 +18,7 @@ from twinjax.core.bucket import step_up
 from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
-from twinjax.model import AbstractSpatialModel
+from twinjax.model import AbstractReactionDiffusionModel, AbstractSpatialModel
 from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, places_of, with_scatter
@@ -197,12 +197,13 @@ def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
     assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
     mode = whole.with_parameters(problem.forecast_prior, jnp.asarray(z_map))
-    assert isinstance(mode.model, AbstractSpatialModel)
     density = np.asarray(whole.model.cell_density(mode.state0()))
     seen = density > 0.2
     if not seen.any():
         seen = density > 0.1 * density.max()
-    margin = max(SMALLEST_MARGIN_MM, 0.5 * float(mode.model.reach(times[-1] - float(problem.start))))
+    margin = SMALLEST_MARGIN_MM
+    if isinstance(mode.model, AbstractReactionDiffusionModel):
+        margin = max(margin, 0.5 * float(mode.model.reach(times[-1] - float(problem.start))))
     while True:
         box = domain.box_around(seen, margin)
         shared = _Shared.of(whole.cropped(box), problem, times)
