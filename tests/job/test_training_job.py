@@ -40,7 +40,6 @@ def losses(folder) -> list[dict]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
 
 
-@pytest.mark.thorough
 def test_a_training_from_the_command_leaves_its_files(command, whole, capsys):
     assert command(*SMALL, f"hydra.run.dir={whole}", "tracking=tensorboard", train=True) == 0
     assert {path.name for path in whole.iterdir()} >= FILES
@@ -61,7 +60,6 @@ def test_a_training_from_the_command_leaves_its_files(command, whole, capsys):
     assert "[3/3]" in capsys.readouterr().out
 
 
-@pytest.mark.thorough
 def test_an_interrupted_training_goes_on_to_the_same_file(command, whole, tmp_path, capsys, monkeypatch):
     fit = Trainer.fit
 
