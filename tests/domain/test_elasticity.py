@@ -94,6 +94,7 @@ def test_second_order_in_the_voxel_edge():
     assert errors[1] < 0.02 * SHARE
 
 
+@pytest.mark.thorough
 def test_even_pressure_moves_nothing():
     mask = np.ones((9, 8, 7), bool)
     mask[:3, :2] = False

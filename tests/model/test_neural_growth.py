@@ -69,6 +69,7 @@ def test_untreated_solves_the_equation(base):
     )
 
 
+@pytest.mark.thorough
 @BASES
 def test_the_flow_is_of_second_order(base):
     """In the logarithm of the density, with a kill besides: a fourth of the error in half the step."""

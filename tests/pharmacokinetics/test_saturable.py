@@ -92,6 +92,7 @@ def test_derivatives_agree_with_differences():
     assert bool(jnp.isfinite(reverse).all())
 
 
+@pytest.mark.thorough
 def test_a_bolus_and_single_precision():
     model, dosing, times = jax.tree.map(
         lambda leaf: leaf.astype("float32") if eqx.is_inexact_array(leaf) else leaf,

@@ -96,6 +96,7 @@ def test_gradients_agree_with_central_differences(name):
     assert float(gradient @ direction) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FEWER)
 def test_too_few_steps_are_reported_and_so_is_a_state_that_is_not_finite(name):
     assert not bool(treated(name, VALUES, max_steps=1).success)
