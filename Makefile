@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test validate verify check docs format bench clean
+.PHONY: demo test thorough validate verify check docs format bench clean
 
 demo: .venv/.imaging
 	$(BIN)/twinjax
@@ -16,8 +16,12 @@ demo: .venv/.imaging
 test: .venv/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# What every commit is held to besides.
+thorough: .venv/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "thorough and not slow"
+
 validate: .venv/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow or thorough"
 
 # Every published and closed-form value, expected and obtained, in one table.
 verify: .venv/.dev

@@ -306,7 +306,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     [
         (["patient=nonsense"], ("patient/nonsense", "virtual_glioblastoma")),
         (["patient=sbtc_001"], ("TWINJAX_DATA",)),
-        (["forecast.horizon_days=soon"], ("forecast.horizon_days", "soon")),
+        pytest.param(["forecast.horizon_days=soon"], ("forecast.horizon_days", "soon"), marks=pytest.mark.thorough),
     ],
     ids=["unknown_choice", "missing_data", "horizon"],
 )

@@ -1,6 +1,7 @@
 """The house: what may lie where, and how classes relate."""
 
 import ast
+import itertools
 import re
 import subprocess
 import tomllib
@@ -128,6 +129,20 @@ def test_what_pages_say_to_run_and_link_to_is_there():
 def test_test_modules_have_names_of_their_own():
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_every_tier_has_a_run_and_ci_leaves_out_the_slow_alone():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    runs = {"test": options["addopts"][-1]}
+    runs |= dict(re.findall(r'^(thorough|validate): .*\n\t.* pytest .*-m "([^"]+)"$', makefile, re.MULTILINE))
+    assert len(runs) == 3
+    for slow, thorough in itertools.product([False, True], repeat=2):
+        chosen = {run for run, words in runs.items() if eval(words, {"slow": slow, "thorough": thorough})}
+        assert chosen & {"test", "thorough"} if not slow else chosen == {"validate"}
+        assert not thorough or "validate" in chosen
+    commands = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^make (\w+)", commands, re.MULTILINE) == ["test", "thorough", "check", "docs"]
 
 
 def test_no_concrete_class_is_subclassed():

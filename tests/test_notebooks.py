@@ -13,7 +13,7 @@ pytest.importorskip("ipykernel")
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# The name of the size in the first code cell, and its value in the tests. The others take half a minute and more.
+# The name of the size in the first code cell, and its value in the tests.
 SIZES = {
     "1_first_twin_in_five_minutes": ("DRAWS", 10),
     "2_calibrating_your_own_patient": ("DRAWS", 10),
@@ -21,7 +21,6 @@ SIZES = {
     "4_comparing_treatments": ("DRAWS", 10),
     "5_adding_a_cancer_model": ("DRAWS", 10),
 }
-QUICK = "5_adding_a_cancer_model"
 
 
 def read(path: Path):
@@ -74,10 +73,8 @@ def client(notebook, folder: Path):
     return nbclient.NotebookClient(notebook, km=manager, timeout=900, resources={"metadata": {"path": str(folder)}})
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[] if p.stem == QUICK else pytest.mark.slow, id=p.stem) for p in NOTEBOOKS],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
         (tmp_path / name).mkdir()

@@ -108,6 +108,7 @@ def test_estimation_finds_the_growth(names, folder, monkeypatch):
     assert parameters.posterior.diagnostics["converged"]
 
 
+@pytest.mark.thorough
 def test_twin_is_calibrated_and_forecasts(names, folder, monkeypatch):
     monkeypatch.chdir(folder)
     exec(TWIN, names)

@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from twinjax.imaging import SegResNetSegmenter, labels
 
+pytestmark = pytest.mark.thorough
+
 FOLDER = Path(__file__).parent.parent / "experiments" / "segmentation"
 
 
@@ -90,7 +92,6 @@ def test_scans_come_one_by_one_as_training_goes_on():
     assert [len(scans.at(step)) for step in after] == [*[train.FIRST_SCANS] * 2, train.FIRST_SCANS + 1, 20]
 
 
-@pytest.mark.slow
 def test_training_lowers_the_loss_resumes_and_its_weights_segment(scan, tmp_path, monkeypatch):
     import train
 

@@ -39,7 +39,7 @@ def found(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("launcher", ["submitit", "ray"])
 def test_launchers_do_all_jobs_but_the_one_that_fails_to_the_same_numbers(found, launcher):
     if launcher == "ray":

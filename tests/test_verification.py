@@ -12,7 +12,12 @@ assert spec is not None and spec.loader is not None
 table = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(table)
 
-CASES = [pytest.param(case, id=f"{topic}: {case.name}") for topic in table.topics() for case in table.cases(topic)]
+# The first of a topic belongs to the default run.
+CASES = [
+    pytest.param(case, id=f"{topic}: {case.name}", marks=[pytest.mark.thorough] if number else [])
+    for topic in table.topics()
+    for number, case in enumerate(table.cases(topic))
+]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -51,6 +51,7 @@ def whole():
     return NoUTurnSampler(**NUTS).fit(PROBLEM, key=KEY)
 
 
+@pytest.mark.thorough
 def test_a_killed_chain_goes_on_and_gives_what_the_whole_one_gives(whole, tmp_path):
     tests = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent.parent), str(tests)])}
@@ -132,6 +133,7 @@ def test_a_folder_that_cannot_be_written_is_named_first(tmp_path):
         NoUTurnSampler(**NUTS, checkpoint=str(tmp_path / "file")).fit(PROBLEM, key=KEY)
 
 
+@pytest.mark.thorough
 def test_importance_sampling_goes_on_too(tmp_path, monkeypatch):
     settings = {"proposals": 100, "draws": 100, "effective": 20, "progress": False, "mode": MODE}
     whole = ImportanceSampler(**settings).fit(PROBLEM, key=KEY)

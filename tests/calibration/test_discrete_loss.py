@@ -60,6 +60,7 @@ def residual(space_time, tumor, field):
     return space_time.residual(tumor, field)
 
 
+@pytest.mark.thorough
 def test_the_solvers_own_solution_leaves_little_and_of_second_order():
     x, y = np.meshgrid(np.arange(9.0), 1.5 * np.arange(8.0), indexing="ij")
     problem = plane(0.7 * np.exp(-((x - 4) ** 2 + (y - 5) ** 2) / 18))
@@ -73,6 +74,7 @@ def test_the_solvers_own_solution_leaves_little_and_of_second_order():
     assert np.log2(left[0] / left[1]) > 1.8, left
 
 
+@pytest.mark.thorough
 def test_doses_act_at_their_instants_wherever_slices_end():
     """Without diffusion, in even tissue, slices of any length give the solver's density."""
     problem = plane(0.3, FRACTIONS)
@@ -99,6 +101,7 @@ def test_every_day_of_data_ends_a_slice():
     np.testing.assert_allclose(states[1:, 0], [1.0, space_time.edges.size - 2.0])
 
 
+@pytest.mark.thorough
 def test_derivatives_are_those_of_differences():
     """Along steps of the method, from a field that is far from a solution."""
     problem = noisy()
@@ -190,6 +193,7 @@ def scan() -> InverseProblem:
     )
 
 
+@pytest.mark.thorough
 def test_one_scan_of_unknown_age_and_seed_tells_width_length_and_place():
     posterior = DiscreteLoss(estimate_noise=False).fit(scan(), key=KEY)
     assert posterior.diagnostics["converged"], posterior.diagnostics["verdict"]

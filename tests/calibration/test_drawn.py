@@ -26,6 +26,7 @@ def problem(course):
     return course_problem(course, model, load_named("prior", "claret"), solver=diffrax.Tsit5())
 
 
+@pytest.mark.thorough
 def test_equal_seeds_give_equal_patients(described):
     prior = load_named("prior", "claret")
     first, again, other = (drawn_patient(described, prior, seed, f"P{seed}") for seed in (3, 3, 4))

@@ -26,7 +26,9 @@ def test_that_of_laplace_is_exact_where_the_posterior_is_normal_and_all_starts_f
     assert d["verdict"] == "converged"
 
 
-@pytest.mark.parametrize("name", ["importance", pytest.param("smc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param("importance", marks=pytest.mark.thorough), pytest.param("smc", marks=pytest.mark.slow)]
+)
 def test_the_others_agree_with_it_within_their_error(name):
     d = METHODS[name].fit(PROBLEM, key=KEY).diagnostics
     assert 0 < d["log_evidence_error"] < 0.15

@@ -120,6 +120,7 @@ def problem(domain=TISSUE, start=START, fields=FIELDS, **options) -> InverseProb
     return InverseProblem(FisherKPP(domain), regimen, initial, observations, data, Prior(fields), **options)
 
 
+@pytest.mark.thorough
 def test_scalars_and_fields_share_z():
     inverse = problem()
     sizes = [place.size for place in inverse.prior.places.values()]
@@ -154,6 +155,7 @@ def test_gradients_in_fields_agree_with_central_differences_and_an_even_field_is
     assert difference == pytest.approx(normal, abs=1.0)
 
 
+@pytest.mark.thorough
 def test_a_field_does_not_know_of_the_box_or_the_grid():
     """One z: the same D(x) on the whole grid, in a box of it, and on a grid three times as fine."""
     whole, box = problem(), ((4, 3), (20, 18))

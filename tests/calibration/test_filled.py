@@ -47,6 +47,7 @@ def test_bucket_is_the_next_of_doubled_fives(count, expected):
     assert bucket(count) == expected
 
 
+@pytest.mark.thorough
 def test_likelihoods_and_curvature_are_those_of_the_problem_itself(original):
     assert len(filled(original).problem.data) > len(original.data) > len(set(original.days.tolist()))
     np.testing.assert_allclose(datum_log_likelihoods(original, Z[None])[0], _log_likelihoods(original, Z), rtol=1e-9)
@@ -58,6 +59,7 @@ def test_likelihoods_and_curvature_are_those_of_the_problem_itself(original):
     np.testing.assert_allclose(np.concatenate(expected), np.concatenate(predicted), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_forecast_is_that_of_the_problem_itself(original):
     times = np.array([10.0, 30.0, 95.0])
     found = forecast_course(original.whole, original, Z[None], times)

@@ -23,6 +23,7 @@ def assert_right(found):
     assert not wrong
 
 
+@pytest.mark.thorough
 def test_derivatives_on_a_line_with_fractions_density_and_a_segmentation():
     problem = line.treated_problem()
     found = gradients.check(problem)

@@ -100,6 +100,7 @@ def test_what_the_data_do_not_bound_stays_open(linear):
     assert "The data alone do not bound background on either side: its profile likelihood stays open." in found.warnings
 
 
+@pytest.mark.thorough
 def test_the_place_of_a_front_tells_a_product_of_diffusivity_and_proliferation():
     """One mask of a tumour that grew from a seed for a known time: its reach is known, and neither part of the speed.
 

@@ -121,6 +121,7 @@ def test_conjugate_gradients_find_the_step(radius):
         assert step.distance == pytest.approx(np.sqrt(-gradient @ newton), rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_hessian_products_agree_with_central_differences_of_the_gradient(fitted):
     """Of data that the model reproduces, for which the Hessian of Gauss and Newton is the Hessian."""
     z, direction = 0.5 * np.random.default_rng(4).standard_normal((2, fitted.z_map.size))
@@ -134,6 +135,7 @@ def test_hessian_products_agree_with_central_differences_of_the_gradient(fitted)
     np.testing.assert_allclose(product, (8 * near - far) / (12 * h), atol=1e-6 * np.abs(product).max())
 
 
+@pytest.mark.thorough
 def test_the_mode_is_stationary_and_found_in_few_products(fitted):
     expansion = Expansion(fitted.problem, fitted.z_map)
     assert fitted.diagnostics["converged"], fitted.diagnostics["verdict"]
@@ -142,6 +144,7 @@ def test_the_mode_is_stationary_and_found_in_few_products(fitted):
     assert fitted.diagnostics["products_of_mode"] < fitted.z_map.size
 
 
+@pytest.mark.thorough
 def test_the_low_rank_posterior_is_the_dense_one(fitted, dense):
     """What is left out has eigenvalues below 0.1: covariances differ by less than 0.1 / 1.1."""
     covariance = np.linalg.inv(dense)
@@ -161,6 +164,7 @@ def test_the_low_rank_posterior_is_the_dense_one(fitted, dense):
     assert fitted.diagnostics["information_gain"] == pytest.approx(whole - missing, rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_pointwise_moments_are_those_of_the_field(fitted, dense):
     found, axes = fitted.fields["diffusivity"], fitted.problem.tumor.axes()
     root = np.asarray(jax.vmap(lambda z: found.place(z, axes), out_axes=1)(jnp.eye(found.place.size)))
@@ -176,6 +180,7 @@ def test_pointwise_moments_are_those_of_the_field(fitted, dense):
     assert found.std[28:32].min() > 2 * found.std[16:24].min()
 
 
+@pytest.mark.thorough
 def test_a_field_is_found_and_its_rows_speak_of_the_tumor(fitted):
     truth = line.TRUTH["diffusivity"]
     assert fitted.map_estimate["diffusivity"] == pytest.approx(truth, rel=0.1)
@@ -188,6 +193,7 @@ def test_a_field_is_found_and_its_rows_speak_of_the_tumor(fitted):
     assert fitted.whitened_mode.keys() == {"proliferation_rate"}
 
 
+@pytest.mark.thorough
 def test_the_evidence_is_that_of_the_dense_normal(fitted, dense):
     problem, z = fitted.problem, jnp.asarray(fitted.z_map)
     misfit = problem.log_likelihoods(z).sum()
@@ -196,6 +202,7 @@ def test_the_evidence_is_that_of_the_dense_normal(fitted, dense):
     assert fitted.diagnostics["log_evidence"] == pytest.approx(expected, abs=0.3)
 
 
+@pytest.mark.thorough
 def test_a_posterior_of_a_field_comes_back_from_its_file(fitted, tmp_path):
     fitted.save(tmp_path / "posterior.nc")
     loaded = Posterior.load(tmp_path / "posterior.nc")
@@ -211,6 +218,7 @@ def test_a_posterior_of_a_field_comes_back_from_its_file(fitted, tmp_path):
         loaded.attach(line.problem())
 
 
+@pytest.mark.thorough
 def test_a_twin_forecasts_with_the_field(fitted):
     twin = DigitalTwin(fitted.problem.whole.model, fitted.map_estimate, fitted.credible_interval(0.95))
     prediction = twin.predict(60.0, [45.0, 60.0], draws=8)

@@ -76,6 +76,7 @@ def left_out_exactly(values) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.thorough
 def test_leave_one_out_is_that_of_the_closed_form(posteriors):
     """Of an exponential course, whose posterior is normal: here of data that the law fits."""
     growing = 1000.0 * np.exp(0.06 * DAYS + NOISE * np.random.default_rng(2).normal(size=DAYS.size))
@@ -129,6 +130,7 @@ def test_models_that_foresee_alike_are_not_told_apart(posteriors):
     assert any("cannot be told apart" in warning for warning in found.warnings)
 
 
+@pytest.mark.thorough
 def test_what_one_visit_gave_is_left_out_together(posteriors):
     """Volume and diameter of a day say the same: left out one by one, each would tell the other."""
     course = patient(TRUE, diameter_mm=(DAYS, np.cbrt(6 * TRUE / np.pi)))

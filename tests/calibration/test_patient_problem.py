@@ -216,6 +216,7 @@ def test_a_single_scan_is_seen_as_core_whole_tumour_and_pet():
         single_scan_problem(patient((Visit(0.0, scan(DENSITIES[1], FET=np.zeros_like(pet))),)), model, prior)
 
 
+@pytest.mark.thorough
 def test_two_scans_give_growth_parameters():
     estimator = ParameterEstimator(optimization="gradient", resolution_mm=4.0)
     prior = {"diffusion": ("lognormal", 0.15, 0.5), "proliferation": ("lognormal", 0.03, 0.5)}

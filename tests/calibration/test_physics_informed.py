@@ -66,7 +66,7 @@ def plane(regimen=TREATED, growth="logistic") -> InverseProblem:
     )
 
 
-@pytest.mark.parametrize("growth", ["logistic", "gompertz"])
+@pytest.mark.parametrize("growth", ["logistic", pytest.param("gompertz", marks=pytest.mark.thorough)])
 def test_the_residual_is_that_of_the_models_own_equation(growth):
     """Against u_t by central differences in time and the model's vector field on the whole grid."""
     problem = plane(growth=growth)
@@ -112,6 +112,7 @@ def test_the_initial_condition_holds_and_no_cell_leaves():
     np.testing.assert_allclose(flow, equation.operator(later).ravel()[density.inside], atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_derivatives_of_the_residual_are_those_of_differences():
     problem = plane()
     density = NetworkDensity(problem)
@@ -143,6 +144,7 @@ def fitted():
     return PhysicsInformedNetwork(**SETTINGS, steps=60).fit(line.problem(), key=KEY)
 
 
+@pytest.mark.thorough
 def test_it_finds_what_levenberg_marquardt_finds(fitted, laplace):
     diagnostics = fitted.diagnostics
     assert diagnostics["converged"], diagnostics["verdict"]
@@ -154,6 +156,7 @@ def test_it_finds_what_levenberg_marquardt_finds(fitted, laplace):
         assert fitted.samples[name].std() == pytest.approx(laplace.samples[name].std(), rel=0.2)
 
 
+@pytest.mark.thorough
 def test_the_curve_of_its_training_falls_to_the_residual_that_it_tells(fitted):
     assert list(fitted.curves) == ["PINN"]
     losses = fitted.curves["PINN"]
@@ -161,6 +164,7 @@ def test_the_curve_of_its_training_falls_to_the_residual_that_it_tells(fitted):
     assert losses[-1] == pytest.approx(fitted.diagnostics["residual"]) and losses[-1] < 0.1 * losses[0]
 
 
+@pytest.mark.thorough
 def test_an_interrupted_training_goes_on_to_the_same_bits(fitted, tmp_path, monkeypatch):
     block, calls = iteration._block, []
 

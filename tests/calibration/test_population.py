@@ -58,6 +58,7 @@ def test_likelihood_of_readings_around_the_curve():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_likelihood_of_a_walking_error():
     """Only changes count, each by the square root of its time."""
     (course,) = made = courses(1, [0.01], 0.05, days=[0, 42, 210])
@@ -69,6 +70,7 @@ def test_likelihood_of_a_walking_error():
     np.testing.assert_allclose(found, [expected], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_population_and_its_patients_are_found():
     """Forty synthetic lesions: median and spread within three standard errors, rates of patients near the truth."""
     count, median, spread = 40, 0.012, 0.5
@@ -95,6 +97,7 @@ def test_the_population_and_its_patients_are_found():
     assert parameter.where == ("model.growth_rate_per_week",)
 
 
+@pytest.mark.thorough
 def test_a_patient_with_little_data_is_drawn_to_the_others():
     rates = np.full(20, 0.012)
     odd = ClinicalCourse("synthetic_odd", {DIAMETER: ([0.0, 7.0], [30.0, 33.0])}, source="synthetic")

@@ -46,6 +46,7 @@ def test_residuals_and_density_say_the_same(treated):
         np.testing.assert_allclose(density(z), -0.5 * jnp.sum(r**2) + constant, rtol=1e-11)
 
 
+@pytest.mark.thorough
 def test_residuals_are_data_minus_prediction_in_deviations(treated):
     z = jnp.asarray(POINTS[0])
     u = np.asarray(treated.simulate(z).states)
@@ -60,7 +61,7 @@ def test_residuals_are_data_minus_prediction_in_deviations(treated):
     np.testing.assert_array_equal(r[-4:], z)
 
 
-@pytest.mark.parametrize("mode", ["forward", "reverse"])
+@pytest.mark.parametrize("mode", [pytest.param("forward", marks=pytest.mark.thorough), "reverse"])
 def test_gradient_of_the_density(treated, mode):
     if mode == "forward":
         gradient = jax.jit(jax.jacfwd(lambda z: treated.log_density(z, adjoint=diffrax.ForwardMode())))
@@ -80,6 +81,7 @@ def test_jacobian_of_the_residuals(treated):
         np.testing.assert_allclose(jacobian(z), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.thorough
 def test_a_box_that_holds_the_tumour_changes_nothing():
     """The same residuals, with the voxels counted in the box."""
     inside = np.arange(8, 52)
@@ -174,6 +176,7 @@ def correlated():
     return InverseProblem(FisherKPP(line.DOMAIN), Regimen(), start, observations, data, prior)
 
 
+@pytest.mark.thorough
 def test_every_likelihood_says_the_same_as_its_residuals(correlated):
     """Log density is -|r|²/2 less a constant, which the problem tells without a solve."""
     residuals, density = eqx.filter_jit(correlated.residuals), eqx.filter_jit(correlated.log_density)
@@ -185,6 +188,7 @@ def test_every_likelihood_says_the_same_as_its_residuals(correlated):
     np.testing.assert_allclose(likelihoods.sum() + prior, density(z), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_jacobian_of_every_kind_of_residual(correlated):
     jacobian = jax.jit(jax.jacfwd(lambda z: correlated.residuals(z, adjoint=diffrax.ForwardMode())))
     residuals, z = eqx.filter_jit(correlated.residuals), jnp.asarray(POINTS[0, :3])

@@ -51,6 +51,7 @@ def test_ranks_of_the_laplace_approximation_are_uniform_for_a_front(right):
     assert all(0.8 <= share <= 0.98 for share in right.coverage(0.9).values())
 
 
+@pytest.mark.thorough
 def test_narrow_and_shifted_posteriors_are_found():
     narrow, shifted = ranks_of(Scaled(factor=0.5)), ranks_of(Scaled(shift=1.0))
     assert not narrow.uniform(false_alarm=0.001)
@@ -70,6 +71,7 @@ def test_a_simulation_is_its_own_whatever_came_before(right):
         few.p_values()
 
 
+@pytest.mark.thorough
 def test_data_scatter_about_the_prediction_by_their_noise():
     z, like = simulated(PROBLEM, KEY)
     predicted, success = PROBLEM.predictions(z)

@@ -108,6 +108,7 @@ def test_one_curve_at_the_mode_is_blind_to_a_bent_ridge_and_its_weights_need_not
     assert tails_of_many.max() < 0.5
 
 
+@pytest.mark.thorough
 def test_importance_sampling_follows_the_ridge():
     posterior = ImportanceSampler(progress=False, mode=MODE).fit(bent.problem(), key=jax.random.key(2))
     mean, deviation = bent.moments()
@@ -128,6 +129,7 @@ def test_importance_sampling_says_when_its_proposal_is_wrong(monkeypatch):
     assert "the importance weights are not to be trusted (Pareto k" in posterior.diagnostics["verdict"]
 
 
+@pytest.mark.thorough
 def test_importance_sampling_of_a_normal_posterior_has_one_curve():
     posterior = ImportanceSampler(progress=False, mode=MODE).fit(linear.problem(), key=jax.random.key(2))
     assert posterior.diagnostics["normal_curves"] == 1

@@ -54,6 +54,7 @@ def moments(posterior):
     return z.mean(0), z.std(0)
 
 
+@pytest.mark.thorough
 def test_all_methods_agree(nuts, importance, ensemble, variational, normal):
     mean, deviation = moments(normal)
     for other in (nuts, importance, ensemble, variational):
@@ -63,6 +64,7 @@ def test_all_methods_agree(nuts, importance, ensemble, variational, normal):
     np.testing.assert_array_less(np.abs(moments(nuts)[0] - moments(importance)[0]), 0.3 * deviation)
 
 
+@pytest.mark.thorough
 def test_diffusivity_and_proliferation_are_correlated_alike(nuts, importance, normal):
     """A front's speed is better known than its parts, so that the two trade off."""
     correlations = [np.corrcoef(p.z.reshape(-1, 2).T)[0, 1] for p in (nuts, importance, normal)]
@@ -70,6 +72,7 @@ def test_diffusivity_and_proliferation_are_correlated_alike(nuts, importance, no
     assert np.ptp(correlations) < 0.2
 
 
+@pytest.mark.thorough
 def test_nuts_reports_what_it_did(nuts):
     d = nuts.diagnostics
     assert nuts.z.shape == (2, 150, 2)

@@ -80,6 +80,7 @@ def visits(batch):
     return {60.0: first, 90.0: assimilate(first, course(90.0), EXACT, key=jax.random.key(6), effective=40.0)}
 
 
+@pytest.mark.thorough
 def test_visits_in_sequence_give_the_batch_posterior(visits, batch):
     """Both by weights alone; the drug's parameter appears with the second, and keeps its place in the prior."""
     assert visits[60.0].names == ("proliferation_rate", "initial_size")
@@ -131,7 +132,10 @@ def on_line(days, **options):
 
 @pytest.mark.parametrize(
     ("days", "estimate_noise"),
-    [((30.0, 45.0), False), pytest.param((15.0, 30.0, 45.0), True, marks=pytest.mark.slow)],
+    [
+        pytest.param((30.0, 45.0), False, marks=pytest.mark.thorough),
+        pytest.param((15.0, 30.0, 45.0), True, marks=pytest.mark.slow),
+    ],
     ids=["two scans", "three scans, noise estimated"],
 )
 def test_scans_in_sequence_give_the_batch_posterior(days, estimate_noise):
@@ -146,6 +150,7 @@ def test_scans_in_sequence_give_the_batch_posterior(days, estimate_noise):
     assert_equal(posterior, calibrator.fit(on_line(45.0), key=jax.random.key(1)))
 
 
+@pytest.mark.thorough
 def test_a_raised_noise_level_weighs_all_data_anew(batch):
     """Then all data count, not the new ones alone; the prior of what both know, which is the same, cancels."""
     old, new = batch[45.0].problem, batch[90.0].problem

@@ -18,6 +18,7 @@ def smc():
     return TemperedMonteCarlo(particles=300, runs=4, progress=False).fit(PROBLEM, key=KEY)
 
 
+@pytest.mark.thorough
 def test_tempered_monte_carlo_finds_both_modes_in_their_proportion(smc):
     left, right = mirror.mass(-40, 0), mirror.mass(0, 40)
     share = np.mean(smc.samples["shift"] < 0)
@@ -30,6 +31,7 @@ def test_tempered_monte_carlo_finds_both_modes_in_their_proportion(smc):
     assert smc.diagnostics["verdict"] == "converged"
 
 
+@pytest.mark.thorough
 def test_the_evidence_is_that_of_quadrature(smc):
     d = smc.diagnostics
     assert 0 < d["log_evidence_error"] < 0.2
@@ -38,6 +40,7 @@ def test_the_evidence_is_that_of_quadrature(smc):
     assert len(d["log_evidence_of_runs"]) == 4
 
 
+@pytest.mark.thorough
 def test_it_counts_what_it_costs(smc):
     d = smc.diagnostics
     assert d["solves"] % (300 * 8) == 0
@@ -47,6 +50,7 @@ def test_it_counts_what_it_costs(smc):
     assert d["seconds_per_effective_draw"] == pytest.approx(d["seconds"] / d["ess"]["shift"])
 
 
+@pytest.mark.thorough
 def test_one_start_misses_a_mode():
     """Chains from one mode agree with each other: no diagnostic of theirs can tell."""
     posterior = NoUTurnSampler(samples=100, warmup=20, progress=False, mode=MODE).fit(PROBLEM, key=KEY)
@@ -54,6 +58,7 @@ def test_one_start_misses_a_mode():
     assert posterior.diagnostics["modes_found"] == 1
 
 
+@pytest.mark.thorough
 def test_several_starts_find_the_other_mode_and_doubt():
     posterior = LevenbergMarquardt(estimate_noise=False, starts=20).fit(PROBLEM, key=KEY)
     d = posterior.diagnostics

@@ -145,7 +145,7 @@ def forecast_error(model: VolumeModel, number: int, law: str) -> float:
     return float(np.mean(np.abs(np.log(found / growing(number, law, LATER)[0]))))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_wrong_law_is_mended_by_a_cohort_and_a_right_one_is_left_alone():
     """Gompertz' truth by the logistic law: forecasts err by less than half of what the law alone does."""
     # As many days as of the patients, who then share the compiled program.

@@ -46,6 +46,7 @@ def shift(posterior, reference):
     return np.abs(z.mean(0) - other.mean(0)) / other.std(0), z.std(0) / other.std(0)
 
 
+@pytest.mark.thorough
 def test_the_density_of_posterior_draws_is_that_of_the_solver(surrogate, reference):
     z = reference.z.reshape(-1, PROBLEM.dimension)[:200]
     x = np.linalg.solve(np.asarray(surrogate.root), (z - np.asarray(surrogate.centre)).T).T
@@ -59,6 +60,7 @@ def test_the_density_of_posterior_draws_is_that_of_the_solver(surrogate, referen
     assert np.mean(np.abs(error) <= expected) > 0.7
 
 
+@pytest.mark.thorough
 def test_its_gradient_is_that_of_differences_and_of_the_solver(surrogate, mode):
     x, h = jnp.asarray([0.7, -0.4]), 1e-5
     found = jax.grad(surrogate.log_density)(x)
@@ -70,6 +72,7 @@ def test_its_gradient_is_that_of_differences_and_of_the_solver(surrogate, mode):
     np.testing.assert_allclose(found, -along @ residuals, atol=0.1)
 
 
+@pytest.mark.thorough
 def test_draws_are_those_of_the_posterior(posterior, reference):
     d = posterior.diagnostics
     assert d["verdict"] == "converged" and d["accepted"] > 0.8 and d["asked"] == 1.0
@@ -79,6 +82,7 @@ def test_draws_are_those_of_the_posterior(posterior, reference):
     np.testing.assert_allclose(spread, 1.0, atol=0.15)
 
 
+@pytest.mark.thorough
 def test_the_solver_corrects_a_surrogate_that_is_wrong_and_its_word_alone_does_not(
     monkeypatch, surrogate, posterior, reference
 ):
@@ -111,6 +115,7 @@ def test_a_saved_surrogate_is_the_same_and_refuses_what_it_has_not_seen(surrogat
         ResidualSurrogate.load(path)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_goes_on_to_the_same_draws(posterior, tmp_path):
     method = SurrogateSampler(samples=400, checkpoint=str(tmp_path), **SETTINGS)
     method.fit(PROBLEM, key=KEY)

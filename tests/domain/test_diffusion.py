@@ -184,7 +184,9 @@ def test_derivatives_agree_with_differences_whatever_has_a_tangent(shape, which)
 
 
 @pytest.mark.parametrize("shape", FEWER, ids=str)
-@pytest.mark.parametrize("stages", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    "stages", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.thorough)]
+)
 def test_a_step_has_the_derivatives_of_the_operator(shape, stages):
     """`over` multiplies the duration in and gives the diffusivity one tangent: nothing of that shows outside."""
     diffusivity, mask, spacing = tissue(shape)

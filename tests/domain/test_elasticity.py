@@ -38,6 +38,7 @@ def test_slab_under_a_pressure_that_changes_along_it():
     np.testing.assert_allclose(tissue.response(pressure).von_mises, expected, atol=2e-6)
 
 
+@pytest.mark.thorough
 def test_slab_of_two_stiffnesses():
     """M(x) u' = p + c with c such that the ends do not move."""
     stiffness, pressure = np.where(np.arange(30) < 12, 2.0, 20.0), np.linspace(0, 1, 30) ** 2
@@ -48,6 +49,7 @@ def test_slab_of_two_stiffnesses():
     np.testing.assert_allclose(strain, (pressure + constant) / modulus, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_sphere_has_shear_outside_alone():
     """Uniform pressure in a ball of radius a: none inside, 2 G / M p (a / r)³ outside, also in a ball with a wall."""
     distance, mask = ball(36, 17.0)
@@ -92,6 +94,7 @@ def test_second_order_in_the_voxel_edge():
     assert errors[1] < 0.02 * SHARE
 
 
+@pytest.mark.thorough
 def test_even_pressure_moves_nothing():
     mask = np.ones((9, 8, 7), bool)
     mask[:3, :2] = False
@@ -117,7 +120,7 @@ def test_stress_does_not_know_the_scale_of_stiffness():
     ("shape", "spacing"),
     [
         ((24, 24, 9), (1.3, 1.3, 5.0)),
-        ((50,), (0.5,)),
+        pytest.param((50,), (0.5,), marks=pytest.mark.thorough),
         pytest.param((31, 25, 18), (1.0, 1.0, 1.0), marks=pytest.mark.slow),
         pytest.param((40, 33), (1.0, 2.0), marks=pytest.mark.slow),
     ],
@@ -178,6 +181,7 @@ def test_derivatives_agree_with_finite_differences():
     np.testing.assert_allclose(many, [expected, -2 * expected], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_derivative_is_finite_without_any_stress():
     tissue = ElasticTissue(2.0, np.ones((5, 5, 5), bool), (1.0,) * 3)
     gradient = jax.grad(lambda p: tissue.response(p).von_mises.sum())(jnp.zeros((5, 5, 5)))

@@ -22,7 +22,9 @@ def moved(field, scale, u, kernel):
     return step(u), step.second_order(u)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [pytest.param(np.float32, 1e-6, marks=pytest.mark.thorough), (np.float64, 1e-14)]
+)
 def test_the_kernel_computes_what_xla_does(dtype, rtol):
     arguments = FIELD.astype(dtype), dtype(0.3), DENSITY.astype(dtype)
     with jax.enable_x64(dtype == np.float64):

@@ -92,6 +92,7 @@ def folders(tmp_path_factory):
     return raw, output, pipeline.process(raw, output), Placement((bend, TURN))
 
 
+@pytest.mark.thorough
 def test_a_known_deformation_is_recovered(folders):
     """Within 0.8 mm in the mean, where the head was bent by 2 and the tumour is not near."""
     _, _, processed, truth = folders
@@ -106,6 +107,7 @@ def test_a_known_deformation_is_recovered(folders):
     assert np.abs(found.inverted().points(found.points(points)) - points).max() < 0.15
 
 
+@pytest.mark.thorough
 def test_a_growing_tumour_is_not_registered_away(folders):
     _, _, processed, _ = folders
     step = processed.record.visit(30).placements["T1"].steps[0]
@@ -118,6 +120,7 @@ def test_a_growing_tumour_is_not_registered_away(folders):
     assert volume == pytest.approx(4 / 3 * np.pi * RADII[1] ** 3, rel=0.05)
 
 
+@pytest.mark.thorough
 def test_deformable_lays_tissue_on_the_baseline_better_than_rigid(folders):
     raw, _, processed, _ = folders
     options = {"preprocessing": preprocessing(), "segmentation_model": ExistingMaskSegmenter()}
@@ -130,6 +133,7 @@ def test_deformable_lays_tissue_on_the_baseline_better_than_rigid(folders):
     assert free < 0.8 * stiff
 
 
+@pytest.mark.thorough
 def test_masks_of_a_bent_visit_go_back_to_its_file(folders):
     raw, output, processed, _ = folders
     record, scan = ImagingRecord.load(output), processed["scan_followup"]
@@ -140,6 +144,7 @@ def test_masks_of_a_bent_visit_go_back_to_its_file(folders):
         assert dice(back > 0, given.data > 0) > {"segmentation": 0.98, "brain_mask": 0.99}[name]
 
 
+@pytest.mark.thorough
 def test_the_deformation_is_recorded_with_its_inverse(folders):
     _, output, processed, _ = folders
     step = processed.record.visit(30).steps[-3]

@@ -65,6 +65,7 @@ def test_the_integral_is_exact_for_a_plasma_linear_between_its_knots(kep):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_gradient_is_that_of_finite_differences():
     weights = np.random.default_rng(0).normal(size=len(TIMES))
     at = np.array([0.2, 0.35, 0.04])
@@ -114,6 +115,7 @@ def test_the_stated_intervals_hold_the_truth_under_noise():
     assert found.noise.mean() == pytest.approx(noise, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_no_vessels_are_found_where_there_are_none():
     truth = np.array([[0.2, 0.4, 0.0]])
     found = fit_perfusion(curves(truth), TIMES, KNOTS, PLASMA)

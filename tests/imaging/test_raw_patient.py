@@ -78,7 +78,7 @@ def dicom(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_dicom_becomes_a_forecast_that_planning_systems_open(dicom, tmp_path):
     done = run(dicom, tmp_path / "out", "patient.patient_id=P1", "forecast.dicom_series=3012", "forecast.grid_of=T1CE")
     assert done.returncode == 0, done.stderr[-3000:]

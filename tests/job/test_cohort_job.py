@@ -197,6 +197,7 @@ def killed_until_done(command: list[str], folder: Path, kills: int) -> int:
         killed += 1
 
 
+@pytest.mark.thorough
 def test_a_cohort_that_is_killed_goes_on_to_the_same_end(here, tmp_path):
     # A dozen are done within a second: enough of them that none of the kills comes too late.
     config = configuration("cohort=virtual", "cohort.patients=40", "cohort.workers=2")

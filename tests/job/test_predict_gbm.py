@@ -21,7 +21,7 @@ def config_of(path, *overrides):
     return config
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_density_for_every_patient_and_a_broken_one_is_told(tmp_path):
     scan = ball.patient().visits[0].scan
     images = {

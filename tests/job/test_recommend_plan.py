@@ -20,6 +20,7 @@ def test_without_a_question_nothing_is_sought(tmp_path):
     assert recommendation_results(None) == {"recommendation": None} and run.seconds == {}
 
 
+@pytest.mark.thorough
 def test_the_stage_writes_doses_and_front(tmp_path):
     standard = Regimen((Radiotherapy([0.0, 1.0], 3.0, alpha=0.05, alpha_beta_ratio=2.0),))
     question = PlanQuestion(

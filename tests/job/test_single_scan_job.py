@@ -49,6 +49,7 @@ def job(tmp_path_factory):
     return ball, run, results
 
 
+@pytest.mark.thorough
 def test_all_files_are_there(job):
     fields = ["density_mean", "density_std", "dose_painted", "plan_model", "plan_standard"]
     fields += ["target_mean", "target_standard", "target_tail"]
@@ -61,6 +62,7 @@ def test_all_files_are_there(job):
         np.testing.assert_allclose(image.affine, AFFINE)
 
 
+@pytest.mark.thorough
 def test_plans_hold_the_same_volume_and_the_core(job):
     plans = {
         name: nibabel.load(job[1].folder / f"plan_{name}.nii.gz").get_fdata() > 0 for name in ("standard", "model")
@@ -69,6 +71,7 @@ def test_plans_hold_the_same_volume_and_the_core(job):
     assert plans["model"][job[0].visits[0].scan.core].mean() > 0.95
 
 
+@pytest.mark.thorough
 def test_fit_shows_the_scan(job):
     metrics = {row["metric"]: row["value"] for row in job[2]["metrics"]}
     assert metrics["Dice of the fit, core"] > 0.6 and metrics["Dice of the fit, whole tumour"] > 0.6
@@ -77,6 +80,7 @@ def test_fit_shows_the_scan(job):
     assert all(np.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.thorough
 def test_rates_follow_from_the_front_speed(job):
     mode = {row["parameter"]: row["map"] for row in job[2]["parameters"]}
     for row in job[2]["rates_for_front_speeds"]:
@@ -85,6 +89,7 @@ def test_rates_follow_from_the_front_speed(job):
         assert np.isclose(np.sqrt(diffusivity / rate), mode["front_width"])
 
 
+@pytest.mark.thorough
 def test_a_target_is_sought_and_scored_on_the_recurrence(job):
     found = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["recommendation"]
     assert [row["region"] for row in found["recurrence_covered"]] == ["recurrence"]
@@ -93,6 +98,7 @@ def test_a_target_is_sought_and_scored_on_the_recurrence(job):
     assert "Recommended radiotherapy target" in (job[1].folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_results_say_synthetic_and_the_time(job):
     results = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))
     assert results["synthetic"] is True

@@ -22,6 +22,7 @@ from twinjax.report.target import target_section
 from twinjax.twin import TargetQuestion, TargetRecommendation
 
 
+@pytest.mark.thorough
 def test_the_stage_writes_targets_dose_and_scores(tmp_path):
     scan = bar.scan(bar.slab(20, 28), bar.slab(16, 32))
     patient = PatientData.from_visits("bar", [Visit(0, scan), Visit(8, scan)], bar.GIVEN, bar.DOMAIN)

@@ -100,6 +100,7 @@ def test_cells_spread_along_the_fibre():
     np.testing.assert_allclose(state.sum(), start.sum(), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_fibres_follow_the_grid():
     """Resampled, cropped and on another domain: the tensor is that of the tissue."""
     direction = np.array([0.6, 0.0, 0.8])

@@ -18,7 +18,9 @@ FIELDS = {"diffusivity": np.where(X < 22, 0.3, 0.05), "proliferation_rate": 0.03
 START = 0.7 * np.exp(-((X - 18.0) ** 2) / (2 * 4.0**2))
 
 
-@pytest.mark.parametrize(("kind", "growth"), [(FisherKPP, "logistic"), (LungTumor, "gompertz")])
+@pytest.mark.parametrize(
+    ("kind", "growth"), [(FisherKPP, "logistic"), pytest.param(LungTumor, "gompertz", marks=pytest.mark.thorough)]
+)
 def test_splitting_and_a_solver_of_the_whole_equation_agree(kind, growth):
     """Two fractions in one step, which splitting takes at their mean instant."""
     model, regimen = kind(DOMAIN, growth=growth, **FIELDS), Regimen((Radiotherapy([10.2, 10.6], [2.0, 4.0]),))

@@ -4,6 +4,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from twinjax.core.kills import Kills
 from twinjax.domain import Domain
@@ -63,6 +64,7 @@ def test_flow_is_the_solution_of_the_reaction():
     np.testing.assert_allclose(slope, model.reaction(flow, 0.05 * 0.8), rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_splitting_and_an_adaptive_solver_agree_on_a_treated_tumour():
     model = lung(checkpoint_kill_rate=0.06)
     state0 = PointSeed([20.0, 14.0, 12.0], radius=5.0, amplitude=0.6)(model.domain)

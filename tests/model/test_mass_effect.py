@@ -40,6 +40,7 @@ def test_the_skull_does_not_move():
     assert np.abs(np.asarray(response.voxel_displacement))[:, outside].max() == 0
 
 
+@pytest.mark.thorough
 def test_midline_follows_patient_space():
     """The grid's second axis runs from left to right."""
     affine = np.zeros((4, 4))

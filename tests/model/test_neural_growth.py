@@ -16,7 +16,7 @@ from twinjax.model.growth import growth_law
 from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Regimen
 
-BASES = pytest.mark.parametrize("base", ["logistic", "gompertz"])
+BASES = pytest.mark.parametrize("base", ["logistic", pytest.param("gompertz", marks=pytest.mark.thorough)])
 DENSITIES = jnp.array([0.0, 1e-9, 1e-4, 0.05, 0.4, 0.8, 1.0])
 RATE, CAPACITY = 0.05, 1.0
 KILLS = Kills(jnp.array([0.4, 0.2]), jnp.array([3.0, 7.0]))
@@ -69,6 +69,7 @@ def test_untreated_solves_the_equation(base):
     )
 
 
+@pytest.mark.thorough
 @BASES
 def test_the_flow_is_of_second_order(base):
     """In the logarithm of the density, with a kill besides: a fourth of the error in half the step."""
@@ -109,6 +110,7 @@ def central(function, point, eps=1e-4):
     return np.array([along(direction) for direction in np.eye(point.size)])
 
 
+@pytest.mark.thorough
 def test_derivatives_of_a_solve_in_the_weights():
     """Without space (adaptive steps, forward mode), and on a grid under a drug (splitting, reverse mode)."""
     drug = Regimen([Chemotherapy([5.0, 12.0], 1.0, drug="x", sensitivity=0.1, clearance_rate=0.5, reference_dose=1.0)])

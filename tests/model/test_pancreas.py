@@ -51,6 +51,7 @@ def core() -> PancreaticCells:
     )
 
 
+@pytest.mark.thorough
 def test_flow_is_of_second_order(core):
     cells = random_cells((6,))
     exact = exact_flow(core, cells, 16.0)
@@ -168,6 +169,7 @@ REGIMEN = Regimen(
 )
 
 
+@pytest.mark.thorough
 def test_space_without_diffusion_is_the_compartments_everywhere():
     """Even maps and no diffusion: every voxel is the model without space, solved unsplit."""
     cells = PancreaticCells(immune_kill_rate=0.03)

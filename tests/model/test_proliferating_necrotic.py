@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from twinjax.core.kills import Kills
 from twinjax.domain import Domain
@@ -32,6 +33,7 @@ def stacked(states) -> np.ndarray:
     return np.concatenate([np.asarray(states[name])[-1].ravel() for name in ("proliferating", "necrotic", "nutrient")])
 
 
+@pytest.mark.thorough
 def test_second_order_in_time_under_treatment():
     """Against diffrax on the unsplit equations; doses lie at a third or two thirds of a step."""
     model, given = ProliferatingNecrotic(LINE, diffusivity=0.2, **FAST), treatments().shifted(1 / 3)
@@ -61,6 +63,7 @@ def test_fields_keep_their_bounds_in_long_steps():
     jax.tree.map(np.testing.assert_allclose, still, mixture())
 
 
+@pytest.mark.thorough
 def test_without_necrosis_and_uptake_it_is_fisher_kpp():
     rates = {"diffusivity": 0.2, "proliferation_rate": 0.1}
     model = ProliferatingNecrotic(LINE, necrosis_rate=0.0, nutrient_uptake=0.0, **rates)
@@ -117,6 +120,7 @@ def test_initial_state_adds_up():
     assert float(scarce["nutrient"].min()) == 0
 
 
+@pytest.mark.thorough
 def test_gradients_agree_with_differences():
     names = ("nutrient_threshold", "nutrient_uptake", "necrosis_rate", "diffusivity")
     model = ProliferatingNecrotic(LINE, **FAST)

@@ -135,6 +135,7 @@ def test_growth_with_kills_is_that_of_the_logistic_law():
     np.testing.assert_allclose(got, jnp.stack(expected), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_field_of_the_proliferating_fraction_grows_where_it_is_high(even_gland):
     fraction = np.where(np.arange(SHAPE[0])[:, None] < 4, 1.0, 0.0) * np.ones(SHAPE)
     model, _ = grown(even_gland, proliferating_fraction=ConstantFraction(fraction), diffusivity=0.0)

@@ -115,6 +115,7 @@ def by_hand(t, y, m):
     ]
 
 
+@pytest.mark.thorough
 def test_cell_quota_model_is_that_published():
     plain = jax.tree.map(float, QUOTA)
     state = jax.tree.leaves(jax.tree.map(float, QUOTA.initial_state(jnp.asarray(15.0))))

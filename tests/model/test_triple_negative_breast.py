@@ -38,6 +38,7 @@ def model(**options):
 DRUG = Regimen([Chemotherapy([1.5, 4.0], 60.0, drug="doxorubicin", sensitivity=0.4, clearance_rate=0.6)])
 
 
+@pytest.mark.thorough
 def test_without_coupling_and_map_it_is_fisher_kpp():
     breast = TripleNegativeBreast(domain(), diffusivity=0.05, mechanical_coupling=0.0, proliferation_rate=0.04)
     fisher = FisherKPP(domain(), diffusivity=0.05, proliferation_rate=0.04)
@@ -140,6 +141,7 @@ def test_checkpoint_blockade_kills_at_its_level():
     np.testing.assert_allclose(breast.reaction_flow(tumor(), 7.0, none, {}), tumor(), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_proliferation_may_differ_from_place_to_place():
     field = np.full(SHAPE, 0.05)
     field[:5] = -0.02
@@ -161,6 +163,7 @@ def test_bad_settings_are_refused():
 KILLS = Kills(jnp.array([0.0, 0.6, 0.2, 0.9]), jnp.array([0.0, 1.0, 2.5, 6.0]))
 
 
+@pytest.mark.thorough
 def test_flow_of_even_exposure_is_that_of_the_growth_law():
     u = jnp.asarray(RNG.random(50))
     exposure = jnp.full(50, 0.7)
@@ -190,6 +193,7 @@ def test_flow_in_two_parts_is_the_flow_of_both():
     np.testing.assert_allclose(twice, once, rtol=1e-11)
 
 
+@pytest.mark.thorough
 def test_flow_has_finite_derivatives_where_nothing_happens():
     exposure = jnp.ones(40)
 

@@ -81,6 +81,7 @@ def test_saturation_of_a_whole_regimen_keeps_days_doses_and_sensitivity():
     assert saturated.burden() == Regimen([expected]).burden()
 
 
+@pytest.mark.thorough
 def test_gradients_reach_every_parameter():
     """Reverse mode through the solver against central differences."""
     regimen = Regimen([SaturatedRadiotherapy(Radiotherapy([10.0, 20.0], 2.0, alpha=0.1))])

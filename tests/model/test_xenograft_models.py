@@ -21,7 +21,11 @@ def test_size_at_the_start_is_that_given(model, size):
     np.testing.assert_allclose(found[model.size_quantity], size)
 
 
-@pytest.mark.parametrize(("model", "size"), MODELS, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [*(pytest.param(*pair, marks=pytest.mark.thorough) for pair in MODELS[:-1]), MODELS[-1]],
+    ids=lambda part: type(part).__name__,
+)
 def test_a_drug_and_a_fraction_make_it_smaller(model, size):
     sizes = []
     for treatments in ([], [DRUG], [DRUG, Radiotherapy([5.0], 8.0)]):

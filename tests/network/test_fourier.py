@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from twinjax.network import fourier_operator
 from twinjax.network.fourier import cosines, filtered
@@ -46,6 +47,7 @@ def test_it_is_zero_before_training_and_turns_with_the_grid():
     np.testing.assert_allclose(turned, np.transpose(found, (2, 0, 1, 3))[::-1, :, ::-1], atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_derivatives_are_those_of_differences():
     network, (fields, scalars) = disturbed(fourier_operator(2, 3, 2, width=4, blocks=2)), inputs()
     rng, h = np.random.default_rng(2), 1e-5

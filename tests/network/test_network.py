@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from twinjax.network import Network, perceptron, pirate_net
@@ -29,6 +30,7 @@ def test_perceptron_is_zero_before_training_and_has_gradients():
     assert {leaf.dtype for leaf in jax.tree.leaves(network)} == {jnp.zeros(()).dtype}
 
 
+@pytest.mark.thorough
 def test_a_pirate_net_begins_with_nothing_and_its_derivatives_are_those_of_differences():
     network = pirate_net(3, width=6, blocks=2, seed=1)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)))

@@ -70,6 +70,7 @@ def test_writes_the_raw_layout_marked_synthetic(patient):
     np.testing.assert_allclose(stored.affine, truth.domain.affine, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_equal_settings_give_equal_files(patient, tmp_path):
     generate(SMALL, tmp_path)
     for written in sorted(patient[0].rglob("*.*")):

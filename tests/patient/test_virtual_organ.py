@@ -145,6 +145,7 @@ def test_the_named_patient_says_its_own_truth():
         np.testing.assert_array_equal(treatment.times, recorded[treatment.name].times)
 
 
+@pytest.mark.thorough
 def test_made_up_fibres_follow_the_white_matter():
     """They run along its surface, not through it, and there is none in grey matter."""
     pytest.importorskip("nilearn")

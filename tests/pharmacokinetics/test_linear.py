@@ -97,7 +97,9 @@ def integrated(model, dosing, times):
     return np.array([found[t] for t in times]).T
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["one", *(pytest.param(name, marks=pytest.mark.thorough) for name in MODELS if name != "one")]
+)
 def test_concentration_and_exposure_solve_the_compartments(name):
     concentration, exposure = integrated(MODELS[name], HISTORY, TIMES)
     np.testing.assert_allclose(MODELS[name].concentration(HISTORY, TIMES), concentration, rtol=2e-7, atol=1e-9)
@@ -106,7 +108,10 @@ def test_concentration_and_exposure_solve_the_compartments(name):
     np.testing.assert_allclose(found, exposure, rtol=2e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["three", "oral", "sn38"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("three", marks=pytest.mark.thorough), "oral", pytest.param("sn38", marks=pytest.mark.thorough)],
+)
 def test_each_dose_has_its_share_and_mean_instant(name):
     """By Gauss quadrature between all cuts."""
     model, start, stop = MODELS[name], 2.2, 9.8
@@ -144,7 +149,13 @@ def test_long_after_the_exposure_is_the_dose_over_the_clearance(name):
     np.testing.assert_allclose(model.exposure(HISTORY, 0.0, 1e5), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["alike", *(pytest.param(name, marks=pytest.mark.slow) for name in ("oral", "sn38"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("alike", marks=pytest.mark.thorough),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("oral", "sn38")),
+    ],
+)
 def test_derivatives_agree_with_differences(name):
     """In all parameters, doses, times of dose and lengths of infusion together, along several directions.
 
@@ -176,7 +187,7 @@ def test_derivatives_agree_with_differences(name):
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
-        ("three", "float32"),
+        pytest.param("three", "float32", marks=pytest.mark.thorough),
         pytest.param("oral", "float32", marks=pytest.mark.slow),
         pytest.param("sn38", "float64", marks=pytest.mark.slow),
     ],
@@ -205,6 +216,7 @@ def in_precision(dtype, tree):
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, tree)
 
 
+@pytest.mark.thorough
 def test_single_precision_keeps_its_digits():
     for name, model in MODELS.items():
         single, dosing = in_precision("float32", (model, HISTORY))
@@ -213,6 +225,7 @@ def test_single_precision_keeps_its_digits():
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5 * expected.max(), err_msg=name)
 
 
+@pytest.mark.thorough
 def test_amounts_of_metabolite_come_from_the_parent():
     """All of gemcitabine turns into dFdU (apparent values): the exposure is dose / apparent clearance."""
     dose = Dosing([0.0], [1730.0], [0.5 / 24])

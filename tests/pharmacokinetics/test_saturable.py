@@ -39,7 +39,7 @@ DOSING = Dosing([0.5, 1.5], [315.0, 144.0], [3 / 24, 1 / 24])
 TIMES = np.array([0.2, 0.5, 0.55, 0.6, 0.625, 0.7, 1.0, 1.5, 1.53, 2.0, 5.0, 9.0])
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("name", ["paclitaxel", pytest.param("nab_paclitaxel", marks=pytest.mark.thorough)])
 def test_concentration_and_exposure_are_those_of_the_published_equations(name):
     change, amount, unit = REFERENCES[name]
     y, expected = np.zeros(4), {}
@@ -58,6 +58,7 @@ def test_concentration_and_exposure_are_those_of_the_published_equations(name):
     np.testing.assert_allclose([exposure(DOSING, 0.0, t) for t in TIMES], exposures, rtol=1e-6, atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_shares_and_mean_instants():
     """Of the exposure between the beginnings of doses, by the trapezium rule."""
     model = load_named("pharmacokinetics", "paclitaxel")
@@ -91,6 +92,7 @@ def test_derivatives_agree_with_differences():
     assert bool(jnp.isfinite(reverse).all())
 
 
+@pytest.mark.thorough
 def test_a_bolus_and_single_precision():
     model, dosing, times = jax.tree.map(
         lambda leaf: leaf.astype("float32") if eqx.is_inexact_array(leaf) else leaf,

@@ -50,6 +50,7 @@ def same(found, expected, rtol=1e-12):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * np.abs(other).max())
 
 
+@pytest.mark.thorough
 def test_fields_and_gradients_are_those_of_one_device():
     """In global parameters and in a field that the diffusivity is made of."""
 

@@ -66,6 +66,7 @@ def test_the_answer_is_that_of_the_whole_grid(centre):
     assert float(jnp.abs(boxed - whole).max()) > 0
 
 
+@pytest.mark.thorough
 def test_a_box_whose_walls_are_reached_is_given_up():
     """Cells everywhere that are fewer than count: they grow, and the box around the tumour is not enough."""
     state0 = seed() + jnp.where(DOMAIN.mask, 0.9e-7, 0.0)
@@ -86,6 +87,7 @@ def test_gradients_in_the_box():
         np.testing.assert_allclose(boxed, whole, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_batch_shares_one_box():
     states = jnp.stack([seed(), seed((500.0, 200.0))])
     batch = jax.vmap(lambda d, state: total(d, state, True))(jnp.array([0.2, 0.4]), states)

@@ -11,8 +11,10 @@ import pytest
 from twinjax.core.errors import InputError
 from twinjax.solver import RungeKuttaLegendre, StrangSplitting
 
+TIERS = {"not slow and not thorough": [], "thorough": [pytest.mark.thorough], "slow": [pytest.mark.slow]}
 
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize("which", [pytest.param(which, marks=marks) for which, marks in TIERS.items()])
 def test_several_devices_give_the_answer_of_one(which):
     script = Path(__file__).parent / "over_devices.py"
     flags = "--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count=4"

@@ -13,8 +13,13 @@ from twinjax.simulation import simulate
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 
 PATHS = ["strang", "strang_long_step", "runge_kutta_legendre", "tsit5"]
-# Where compiling takes most of the time: the default and a solver that does not split; `make validate` has the others.
-FEWER = ["strang", "tsit5", *(pytest.param(name, marks=pytest.mark.slow) for name in PATHS[1:3])]
+# Compiling takes most of the time: the default run has the default and a solver that does not split.
+MOST = ["strang", *(pytest.param(name, marks=pytest.mark.thorough) for name in PATHS[1:3]), "tsit5"]
+FEWER = [
+    "strang",
+    pytest.param("tsit5", marks=pytest.mark.thorough),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in PATHS[1:3]),
+]
 SHAPE = (9, 8, 7)
 RNG = np.random.default_rng(3)
 MASK = RNG.random(SHAPE) < 0.85
@@ -39,7 +44,7 @@ def treated(name, values, adjoint=None, max_step=0.25, **options):
 VALUES = jnp.array([0.3, 0.1, 0.05, 0.4])
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", MOST)
 def test_cells_are_conserved_in_single_precision(name):
     solver = load_named("solver", name)
     with jax.enable_x64(False):
@@ -51,7 +56,7 @@ def test_cells_are_conserved_in_single_precision(name):
     assert abs(np.asarray(states[0], float).sum() / start.astype(float).sum() - 1) < 1e-6
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", MOST)
 def test_all_agree(name):
     """With an unsplit solution of tolerance 1e-10, at the tolerances that docs/which-solver.md states."""
     controller = diffrax.PIDController(rtol=1e-10, atol=1e-12)
@@ -61,7 +66,7 @@ def test_all_agree(name):
     assert error < {"strang": 5e-4, "strang_long_step": 5e-4, "runge_kutta_legendre": 1e-3, "tsit5": 1e-5}[name]
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", MOST)
 def test_densities_stay_between_zero_and_the_capacity(name):
     """Of cells that fill half of the grid to the brim, and double in a day."""
     start = np.where(MASK & (np.indices(SHAPE)[0] < 4), 1.0, 0.0)
@@ -91,6 +96,7 @@ def test_gradients_agree_with_central_differences(name):
     assert float(gradient @ direction) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FEWER)
 def test_too_few_steps_are_reported_and_so_is_a_state_that_is_not_finite(name):
     assert not bool(treated(name, VALUES, max_steps=1).success)

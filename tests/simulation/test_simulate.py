@@ -32,7 +32,9 @@ def run(model, treatments, times, **options):
     return np.asarray(simulate(model, Regimen(treatments), STATE0, times, **options).require_success().states)
 
 
-@pytest.mark.parametrize("solver", [StrangSplitting(), diffrax.Tsit5()], ids=["splitting", "Tsit5"])
+@pytest.mark.parametrize(
+    "solver", [StrangSplitting(), pytest.param(diffrax.Tsit5(), marks=pytest.mark.thorough)], ids=["splitting", "Tsit5"]
+)
 def test_a_scan_on_the_day_of_a_dose_sees_the_state_before_it(solver):
     states = run(STILL, [fractions(2.0, 4.0)], [0.0, 2.0, 2.0, 4.0, 5.0], solver=solver)
     np.testing.assert_allclose(states, STATE0 * (SURVIVAL ** np.array([0, 0, 0, 1, 2]))[:, None, None], rtol=1e-12)
@@ -142,7 +144,7 @@ def broken(field, value):
         (broken("diffusivity", np.nan), STATE0, {}),
         (broken("proliferation_rate", np.nan), STATE0, {}),
         (broken("proliferation_rate", np.inf), STATE0, {}),
-        (broken("diffusivity", np.nan), STATE0, {"solver": diffrax.Tsit5()}),
+        pytest.param(broken("diffusivity", np.nan), STATE0, {"solver": diffrax.Tsit5()}, marks=pytest.mark.thorough),
         (GROWING, np.where(np.arange(42).reshape(7, 6) == 8, np.nan, STATE0), {}),
     ],
     ids=["steps", "NaN diffusivity", "NaN rate", "infinite rate", "NaN in Tsit5", "NaN state"],
@@ -154,6 +156,7 @@ def test_a_failed_solve_says_so_and_does_not_raise(model, state0, options):
         trajectory.require_success()
 
 
+@pytest.mark.thorough
 def test_a_batch_of_parameters_is_a_loop_over_them():
     """Lanes differ in their number of steps, and one of them fails."""
     values = [(0.05, 0.02), (0.4, 0.05), (3.0, 0.2), (np.nan, 0.1)]

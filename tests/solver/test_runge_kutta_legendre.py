@@ -72,6 +72,7 @@ def test_two_stages_keep_densities_between_zero_and_one(shape):
     assert 0.01 < float(jnp.std(u)) < 0.5
 
 
+@pytest.mark.thorough
 def test_adaptive_solver_follows_a_stiff_equation_that_depends_on_time():
     """du/dt = L u - k(t) u on 40 voxels has the solution exp(L t - integral of k) u0."""
     rng = np.random.default_rng(0)

@@ -33,7 +33,7 @@ def final_state(model, treatments, stages, step):
     ("treatments", "growth", "longest", "stages"),
     [
         (regimen(), "logistic", 1.0, 3),
-        (regimen(), "gompertz", 1.0, 2),
+        pytest.param(regimen(), "gompertz", 1.0, 2, marks=pytest.mark.thorough),
         (regimen(alpha=0.06), "logistic", 1.0, 3),
         (regimen(alpha=0.06, sensitivity=0.2), "logistic", 1.0, 3),
         (regimen(sensitivity=2.0, clearance_rate=9.24), "logistic", 1 / 8, 3),
@@ -72,7 +72,7 @@ WHITE = RNG.random((9, 8))
 SLICE = Domain(RNG.random((9, 8)) < 0.9, (1.5, 2.0), white_matter=WHITE, grey_matter=1 - WHITE)
 
 
-@pytest.mark.parametrize("growth", ["logistic", "gompertz"])
+@pytest.mark.parametrize("growth", ["logistic", pytest.param("gompertz", marks=pytest.mark.thorough)])
 def test_agrees_with_an_unsplit_solver(growth):
     """In two dimensions and tissue of two kinds, under all treatments, from a seed with an infinite tail."""
     model = FisherKPP(SLICE, diffusivity=0.3, proliferation_rate=0.08, growth=growth)
@@ -152,7 +152,7 @@ class Ring(AbstractSplitSystem):
         return jnp.full_like(y, jnp.nan)
 
 
-@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("count", [1, pytest.param(7, marks=pytest.mark.thorough)])
 def test_steps_taken_together_are_those_of_the_solver(count):
     """`StrangSteps` against diffrax with `StrangSplitting`: the default of `reaction_across` is two flows."""
     start, stop = jnp.asarray(1.0), jnp.asarray(5.0)

@@ -58,7 +58,7 @@ def treated(values, adjoint=None):
     return states.sum((1, 2))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_solve_in_groups_and_its_derivatives_are_those_of_single_steps(monkeypatch):
     """Of eight and of eleven steps."""
 

@@ -86,6 +86,7 @@ def test_a_bad_job_leaves_the_others_and_is_told_at_the_end(search, tmp_path, ca
         assert (row["complaint"], row["error"] == "") == ("seed 2 brings bad luck" if bad else "", bad)
 
 
+@pytest.mark.thorough
 def test_what_was_stopped_goes_on_to_the_same_end(search, tmp_path):
     whole, all_of_it = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=5", folder="whole")
     stopped, first = search(*SEARCH, OBJECTIVE, "hydra.sweeper.n_trials=5", stops_at=3)

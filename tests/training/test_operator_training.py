@@ -68,6 +68,7 @@ def test_densities_are_averaged_over_the_tissue_of_a_voxel():
     np.testing.assert_allclose(averaged(share, mask), [[[0.6, 0.0]]])
 
 
+@pytest.mark.thorough
 def test_a_small_training_reaches_its_error_on_brains_it_has_not_seen(examples):
     begun = TRAINING.begun(examples["brains"], seed=0, precision="float32")
     done = TRAINING.trainer.fit(

@@ -25,6 +25,7 @@ def test_each_voxel_has_its_own_dose():
     np.testing.assert_allclose(hypoxic.survival(0, jnp.ones(4)), np.exp(-0.1 * dose * (1 + dose / 8)), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_an_even_map_is_no_map():
     domain = Domain(np.ones(12), (1.0,))
     model = FisherKPP(domain, diffusivity=0.2, proliferation_rate=0.05)

@@ -151,7 +151,7 @@ def test_a_model_without_space_meets_the_level_from_its_day_on():
     assert Halted().vector_field(0.0, 2.0, untreated) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize("stages", [pytest.param(2, marks=pytest.mark.thorough), 4])
 def test_a_state_of_several_fields_splits_to_second_order(stages):
     """Against an unsplit adaptive solve: two fields that move at different speeds, a scalar, a drug and a blockade."""
     model = TwoFields(Domain(np.ones((9, 7)), (2.0, 2.0)))

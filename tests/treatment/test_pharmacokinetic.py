@@ -58,6 +58,7 @@ def test_splitting_and_tsit5_agree_on_what_survives():
         np.testing.assert_allclose(-np.log(trajectory.states[0] / 0.6), drug.exposure(0.0, 12.0), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_metabolite_kills_in_the_place_of_its_drug():
     drug = PharmacokineticTherapy([0.0], 324.0, drug="irinotecan", infusion_hours=1.5, metabolite="sn38", effect=3.0)
     # Of 324 mg a part 0.216 / 22.8 turns into SN-38, which leaves at 42.8 L/h.
@@ -66,6 +67,7 @@ def test_a_metabolite_kills_in_the_place_of_its_drug():
         PharmacokineticTherapy([0.0], 324.0, drug="irinotecan", metabolite="x")
 
 
+@pytest.mark.thorough
 def test_a_saturable_drug_kills():
     drug = PharmacokineticTherapy([0.0, 7.0], 144.0, drug="paclitaxel", infusion_hours=1.0, effect=0.3)
     kills = drug.kills(0.0, 14.0)
@@ -104,6 +106,7 @@ def test_mean_occupancy(start, stop):
     np.testing.assert_allclose(ANTIBODY.mean_level(start, stop), expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_mean_occupancy_of_an_instant_and_its_derivative():
     np.testing.assert_allclose(ANTIBODY.mean_level(9.0, 9.0), ANTIBODY.level(9.0), rtol=1e-12)
     assert np.isfinite(jax.grad(lambda t: ANTIBODY.mean_level(9.0, t))(9.0))

@@ -35,7 +35,11 @@ def central_differences(ahead, variables, control, x, step=1e-5):
 PROGRESSION = TimeToProgression(criterion_for("volume_mm3"))
 
 
-@pytest.mark.parametrize("control", [FinalSize(), PROGRESSION], ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize(
+    "control",
+    [pytest.param(FinalSize(), marks=pytest.mark.thorough), PROGRESSION],
+    ids=lambda c: type(c).__name__,
+)
 def test_gradients_are_those_of_central_differences(control):
     """In doses and in their times, by forward mode; the solver's own tolerance (1e-6) shows in the differences."""
     fractions = 3
@@ -48,6 +52,7 @@ def test_gradients_are_those_of_central_differences(control):
     assert (gradients[:, :fractions] != 0).all()
 
 
+@pytest.mark.thorough
 def test_on_a_grid_the_gradient_is_that_of_the_solver():
     """By reverse mode, as the variables are many."""
     ahead, variables = set_up(bar.twin(), MOST_FORWARD + 1, "cell_volume_mm3")
@@ -56,6 +61,7 @@ def test_on_a_grid_the_gradient_is_that_of_the_solver():
     np.testing.assert_allclose(gradients, central_differences(ahead, variables, FinalSize(), x), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_from_the_decision_on_it_is_the_forecast():
     twin = volume.twin()
     ahead, variables = set_up(twin, 2, "volume_mm3")

@@ -64,6 +64,7 @@ def test_switched_by_hand_it_is_the_same_course(draws, looped):
     assert looped.days_of_control[0] == TIMES[lost] - TIMES[0]
 
 
+@pytest.mark.thorough
 def test_never_off_is_continuous_treatment(draws, always):
     ahead, past = draws
     lowest = switched(ahead, SwitchingRule(1e-9, 1e-9, 0.0), TIMES, np.inf, CEILING)
@@ -73,6 +74,7 @@ def test_never_off_is_continuous_treatment(draws, always):
     np.testing.assert_allclose(always.psa, ahead.courses(past + Regimen([depot]), TIMES), rtol=2e-4)
 
 
+@pytest.mark.thorough
 def test_above_all_psa_nothing_is_given_and_control_is_lost_soon(draws, always):
     ahead, past = draws
     never = switched(ahead, SwitchingRule(1.0, 1e9, 0.0), TIMES, np.inf, CEILING)

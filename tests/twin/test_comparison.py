@@ -103,6 +103,7 @@ def test_one_option_or_no_time_is_no_comparison(twin):
         compare(twin, OPTIONS, decision_day=5.0, horizon_days=5.0)
 
 
+@pytest.mark.thorough
 def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
     """Of a posterior that leaves nothing open the untreated outcome is one number, that of a new drug is not."""
     twin = bar.twin(bar.posterior(spread=0.0, forecast_prior=bar.FORECAST_PRIOR))

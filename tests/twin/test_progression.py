@@ -39,6 +39,7 @@ def test_over_the_first_value_it_comes_later():
     assert day == pytest.approx(TURN + (DECLINE * TURN + np.log(1.4)) / GROWTH)
 
 
+@pytest.mark.thorough
 def test_the_smallest_of_all_before_counts_not_the_last():
     times = np.array([0.0, 7.0, 14.0, 21.0])
     volume = np.array(
@@ -105,6 +106,7 @@ def test_a_size_in_another_unit():
     assert progressed(sphere, course) == pytest.approx(np.log(1.2**3) / 0.01)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("criterion", [PLAIN, ABSOLUTE, CONFIRMED], ids=lambda one: one.name)
 @pytest.mark.parametrize("method", ["progression_day", "regrowth_day"])
 def test_the_gradient_is_that_of_finite_differences(criterion, method):

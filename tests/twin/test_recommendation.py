@@ -121,6 +121,7 @@ def test_a_drug_and_fractions_are_each_held_to_their_own_sum():
     assert {row["treatment"] for row in found.rows()} == {"radiotherapy", "cisplatin"}
 
 
+@pytest.mark.thorough
 def test_doses_of_a_week_may_be_one_variable():
     adjust = {"radiotherapy": Adjustable(6.0, normal_alpha_beta_ratio=NORMAL, together_days=7.0)}
     found = ask(course(10, 2.0, 1.5), adjust=adjust)

@@ -23,6 +23,7 @@ def made():
     return psa.twin().recommend_switching(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
 
 
+@pytest.mark.thorough
 def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
     of = psa.twin()
     seen, _ = psa.ahead(of, 20)
@@ -35,6 +36,7 @@ def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
     assert means[made.thresholds["recommended"]] == max(means.values()) > min(means.values())
 
 
+@pytest.mark.thorough
 def test_it_is_told_by_draws_that_the_search_has_not_seen(made):
     found = made.evidence()
     assert found["draws"] == 10 and found["share_lost"]["continuous"] > 0.5
@@ -53,6 +55,7 @@ def test_it_is_told_by_draws_that_the_search_has_not_seen(made):
     assert set(made.sensitivity) <= {"growth_rate", "supply_rate"}
 
 
+@pytest.mark.thorough
 def test_pauses_are_better_where_they_turn_cells_back_alone(made):
     """Neither treatment nor waiting is best by the way it is counted."""
     stays = psa.twin(5e-5).recommend_switching(QUESTION, decision_day=psa.DECISION, horizon_days=HORIZON, draws=10)
@@ -62,6 +65,7 @@ def test_pauses_are_better_where_they_turn_cells_back_alone(made):
     assert days[1.0, 20.0] < days[1.0, 3.0] < days[None, None]
 
 
+@pytest.mark.thorough
 def test_the_front_has_every_rule_and_marks_what_none_beats(made):
     rows = made.front_rows()
     pairs = [(row["off_below"], row["on_above"]) for row in rows]
@@ -72,6 +76,7 @@ def test_the_front_has_every_rule_and_marks_what_none_beats(made):
     assert [r["risk"] for r in efficient] == sorted((r["risk"] for r in efficient), reverse=True)
 
 
+@pytest.mark.thorough
 def test_rows_are_one_table_and_the_evidence_is_plain(made, tmp_path):
     rows = made.rows()
     assert len(rows) == 3 * (len(made.times) - 1)

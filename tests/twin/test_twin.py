@@ -152,6 +152,7 @@ def test_volume_noise_is_the_error_of_the_calibration_visits(twin):
     assert twin.volume_noise["whole_tumor"] == pytest.approx(max(0.10, float(np.sqrt(np.mean(np.square(errors))))))
 
 
+@pytest.mark.thorough
 def test_without_uncertainty_there_is_one_draw_and_without_times_there_are_ten(twin):
     forecast = make(twin.posterior, uncertain=False).predict(20.0)
     assert forecast.times.tolist() == pytest.approx(np.arange(2.0, 21.0, 2.0))
@@ -196,6 +197,7 @@ def test_draws_that_cannot_be_solved_are_left_out_or_refused(twin):
         one_bad.predict(20.0, [1.0], draws=2, fields=False)
 
 
+@pytest.mark.thorough
 def test_laboratory_values_are_forecast_with_their_scatter():
     """A third quantity beside the two volumes: in the forecast of the patient's laboratory, and in no other."""
     posterior = bar.posterior()
