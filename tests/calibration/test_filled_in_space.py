@@ -13,7 +13,8 @@ from twinjax.calibration.density import datum_log_likelihoods
 from twinjax.calibration.filled import filled
 from twinjax.calibration.levenberg_marquardt import expansion_of
 from twinjax.calibration.problem import _log_likelihoods, _predicted
-from twinjax.domain import Domain
+from twinjax.domain import Domain, Sampling
+from twinjax.domain.resample import overlap
 from twinjax.model import DensityField, FisherKPP
 from twinjax.observation import CellDensityObservation, SegmentationObservation
 from twinjax.treatment import Radiotherapy, Regimen
@@ -24,16 +25,20 @@ PRIOR = {
     "diffusivity": {"distribution": ["lognormal", 0.3, 0.5], "where": ["model.diffusivity"], "unit": "mm²/day"},
     "rate": {"distribution": ["lognormal", 0.05, 0.5], "where": ["model.proliferation_rate"], "unit": "1/day"},
     "alpha": {"distribution": ["lognormal", 0.05, 0.5], "where": ["regimen.radiotherapy.alpha"], "unit": "1/Gy"},
+    "threshold": {"distribution": ["normal", 0.5, 0.05], "where": ["observation.core.threshold"], "unit": "1"},
 }
-Z = np.array([0.3, -0.4, 0.2])
+Z = np.array([0.3, -0.4, 0.2, -0.1])
 # As many data as voxels, of which each is one: the observation then knows no modes.
 ALONE_MM = 1.0
 # The compiled programs that solve: of a step of the fit, and of a draw of the forecast.
 SOLVERS = {"residuals_and_jacobian", "_one"}
 
 
-def problem(shape=(21, 17), radius=9.0, fractions=4, *, correlation_mm=8.0, prior=PRIOR, box=None):
-    """A synthetic tumour in the middle of tissue with a hole, seen as density near it and as a mask around it."""
+def problem(shape=(21, 17), radius=9.0, fractions=4, *, correlation_mm=8.0, prior=PRIOR, box=None, thick=1):
+    """A synthetic tumour in the middle of tissue with a hole, seen as density near it and as a mask around it.
+
+    The voxels of the density are `thick` of the grid's along the first axis.
+    """
     rng = np.random.default_rng(len(shape))
     grid = np.stack(np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * EDGE_MM for n in shape], indexing="ij"))
     distance = np.linalg.norm(grid, axis=0)
@@ -45,10 +50,21 @@ def problem(shape=(21, 17), radius=9.0, fractions=4, *, correlation_mm=8.0, prio
         "cell_density": CellDensityObservation(correlation_length_mm=correlation_mm),
         "core": SegmentationObservation(domain, 0.5),
     }
-    near = np.flatnonzero(mask & (distance < radius))
+    slices = shape[0] // thick
+    sampling = Sampling(
+        (jnp.asarray(overlap(thick, (thick - 1) / 2, slices, shape[0])), jnp.eye(shape[1])), (thick * EDGE_MM, EDGE_MM)
+    )
+    seen = np.asarray(sampling(jnp.asarray(start)))
+    near = np.flatnonzero(np.asarray(sampling(jnp.asarray((mask & (distance < radius)) * 1.0))) > 0.99)
     marked = np.flatnonzero(mask & (distance < radius + 4.0))
     data = [
-        Datum(10.0, "cell_density", 0.8 * start.ravel()[near] + 0.05 * rng.normal(size=near.size), near),
+        Datum(
+            10.0,
+            "cell_density",
+            0.8 * seen.ravel()[near] + 0.05 * rng.normal(size=near.size),
+            near,
+            sampling=sampling if thick > 1 else None,
+        ),
         Datum(20.0, "core", (start.ravel()[marked] > 0.4).astype(float), marked),
     ]
     given = Regimen([Radiotherapy(np.linspace(3, 9, fractions), 2.0)])
@@ -66,15 +82,15 @@ def compiled(text: str) -> set[str]:
     return {solver for solver in SOLVERS if f"XLA compilation of jit({solver})" in text}
 
 
-@pytest.mark.parametrize("correlation_mm", [8.0, ALONE_MM])
-def test_likelihoods_curvature_and_noise_are_those_of_the_problem_itself(correlation_mm):
-    original = problem(correlation_mm=correlation_mm)
+@pytest.mark.parametrize(("correlation_mm", "thick"), [(8.0, 1), (ALONE_MM, 1), (8.0, 3)])
+def test_likelihoods_curvature_and_noise_are_those_of_the_problem_itself(correlation_mm, thick):
+    original = problem(correlation_mm=correlation_mm, thick=thick)
     large = filled(original).problem
     assert large.tumor.model.domain.shape == (24, 24)
     assert all(a.values.size > b.values.size for a, b in zip(large.data, original.data, strict=True))
     assert (large.data[0].readings.modes is None) == (correlation_mm == ALONE_MM)
     np.testing.assert_allclose(datum_log_likelihoods(original, Z[None])[0], _log_likelihoods(original, Z), rtol=1e-9)
-    value, jacobian, predicted = residuals_and_jacobian(original, Z, np.eye(3))
+    value, jacobian, predicted = residuals_and_jacobian(original, Z, np.eye(4))
     cost, gradient, hessian, expected = expansion_of(original, Z)
     assert cost == pytest.approx(0.5 * float(value @ value), rel=1e-9)
     np.testing.assert_allclose(gradient, jacobian @ value, rtol=1e-8)
@@ -92,6 +108,11 @@ def test_patients_of_about_the_same_size_share_a_program():
     assert shape_of(filled(alike).problem) == shape_of(filled(original).problem)
     assert shape_of(alike) != shape_of(original)
     assert shape_of(filled(problem((25, 18))).problem) != shape_of(filled(original).problem)
+    thick = (
+        problem((40, 40), thick=2, box=((8, 11), (30, 29))),
+        problem((44, 40), 8.0, thick=2, box=((10, 12), (34, 30))),
+    )
+    assert shape_of(filled(coarse).problem) == shape_of(filled(other).problem)
     # A box is as good as a grid, wherever it lies in which.
     boxed = problem((40, 40), box=((9, 11), (30, 29)))
     assert shape_of(filled(boxed).problem) == shape_of(filled(original).problem)

@@ -61,10 +61,8 @@ class Datum(eqx.Module):
 
     def pick(self, prediction: Array) -> Array:
         """(n,) the predicted values of these data."""
-        if self.index is None:
-            return jnp.ravel(prediction)
         seen = prediction if self.sampling is None else self.sampling(prediction)
-        return seen.ravel()[self.index]
+        return jnp.ravel(seen) if self.index is None else seen.ravel()[self.index]
 
     def prepared(self, tumor: Tumor) -> "Datum":
         """With what its likelihood needs to know of its voxels."""
@@ -88,12 +86,18 @@ class Datum(eqx.Module):
         real[place], values[place] = True, np.asarray(self.values)
         modes = None if self.readings.modes is None else self.readings.modes.filled(place, larger)
         readings = Readings(jnp.asarray(values), modes=modes, real=jnp.asarray(real))
-        every = eqx.tree_at(lambda datum: datum.readings, self, readings)
-        return eqx.tree_at(lambda datum: datum.index, every, None)
+        every = eqx.tree_at(lambda datum: (datum.readings, datum.index), self, (readings, None))
+        if self.sampling is None:
+            return every
+        return eqx.tree_at(lambda datum: datum.sampling, every, self.sampling.filled(larger))
 
     def places(self, shape: tuple[int, ...], larger: tuple[int, ...]) -> np.ndarray:
-        """(n,) where its voxels are in the flattened `larger` grid."""
-        return np.ravel_multi_index(np.unravel_index(np.asarray(self.index), shape), larger)
+        """(n,) where its voxels are in the flattened `larger` grid, or in that of `Sampling.filled`."""
+        if self.sampling is None:
+            return np.ravel_multi_index(np.unravel_index(np.asarray(self.index), shape), larger)
+        place = np.unravel_index(np.asarray(self.index), self.sampling.shape)
+        first = [rows.start for rows in self.sampling.used]
+        return np.ravel_multi_index(tuple(i - a for i, a in zip(place, first, strict=True)), larger)
 
     def in_box(self, box: Box | None, model: AbstractTumorModel) -> "Datum":
         """With its voxels counted in the box; `InputError` for those outside."""

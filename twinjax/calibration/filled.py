@@ -47,15 +47,14 @@ def filled(problem: InverseProblem) -> FilledProblem:
     nothing, voxels outside the tissue (`Tumor.filled`), and a value in every voxel (`Datum.filled`); so many visits as
     there are.
 
-    A problem stays as it is whose noise levels are parameters, one with fields, one with scans on larger voxels than
-    those of the model, and one on a large grid (`can_be_filled`).
+    A problem stays as it is whose noise levels are parameters, one with fields, and one on a large grid
+    (`can_be_filled`).
     """
-    levels = any(path.startswith("observation.") for one in problem.prior.parameters for path in one.where)
+    levels = any(problem.levels_of_prior(name) for name in problem.tumor.observation)
     lumped = isinstance(problem.tumor.model, AbstractLumpedModel)
-    fields, sampled = problem.prior.fields, any(datum.sampling is not None for datum in problem.data)
     voxels = any(datum.index is not None for datum in problem.data)
     large = not can_be_filled(problem.tumor)
-    if levels or fields or sampled or large or (lumped and voxels):
+    if levels or problem.prior.fields or large or (lumped and voxels):
         return FilledProblem(problem, range(len(problem.data)), [None] * len(problem.data))
     return (_filled_without_space if lumped else _filled_in_space)(_Same(problem))
 

@@ -169,7 +169,7 @@ class InverseProblem(eqx.Module):
         for datum, e in zip(self.data, expected, strict=True):
             noisy = observation[datum.observation]
             parts.append(noisy.residuals(datum.readings, e))
-            if self._levels_of_prior(datum.observation):
+            if self.levels_of_prior(datum.observation):
                 stated = self.tumor.observation[datum.observation].log_normalizer(datum.readings)
                 # The size of the data keeps it positive, down to a third of the stated level.
                 excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
@@ -182,7 +182,7 @@ class InverseProblem(eqx.Module):
         found = -dist.Normal().log_prob(jnp.zeros(self.dimension)).sum()
         for datum in self.data:
             found -= self.tumor.observation[datum.observation].log_normalizer(datum.readings)
-            found -= datum.values.size if self._levels_of_prior(datum.observation) else 0.0
+            found -= datum.values.size if self.levels_of_prior(datum.observation) else 0.0
         return found
 
     def log_likelihoods(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " data"]:
@@ -249,7 +249,7 @@ class InverseProblem(eqx.Module):
             own = [(d.readings, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]
             if own:
                 found = observation.likeliest_levels(*zip(*own, strict=True))
-                levels[name] = found | {key: self.noise[name][key] for key in self._levels_of_prior(name)}
+                levels[name] = found | {key: self.noise[name][key] for key in self.levels_of_prior(name)}
         return self.with_noise(self.noise | levels)
 
     @property
@@ -267,7 +267,7 @@ class InverseProblem(eqx.Module):
         }
         return eqx.tree_at(lambda problem: problem.tumor.observation, self, observation)
 
-    def _levels_of_prior(self, observation: str) -> list[str]:
+    def levels_of_prior(self, observation: str) -> list[str]:
         """Those levels of an observation that are parameters."""
         where = {path for parameter in self.prior.parameters for path in parameter.where}
         levels = self.tumor.observation[observation].levels

@@ -45,6 +45,23 @@ class Sampling(eqx.Module):
             raise InputError(f"data lie outside the box from {lower} to {upper}; enlarge it")
         return Sampling(tuple(map(jnp.asarray, factors)), self.spacing)
 
+    @property
+    def used(self) -> tuple[slice, ...]:
+        """The voxels of the scan, an axis each, that hold something of the field."""
+        rows = [np.flatnonzero(np.asarray(factor).any(axis=1)) for factor in self.factors]
+        return tuple(slice(int(some[0]), int(some[-1]) + 1) for some in rows)
+
+    def filled(self, shape: tuple[int, ...]) -> "Sampling":
+        """The same of a field on a larger grid, of `shape`, by the `used` voxels and some that see nothing.
+
+        They have that shape too, as there are no more of the larger voxels.
+        """
+        factors = []
+        for factor, rows, n in zip(self.factors, self.used, shape, strict=True):
+            factors.append(np.zeros((n, n)))
+            factors[-1][: rows.stop - rows.start, : factor.shape[1]] = np.asarray(factor)[rows]
+        return Sampling(tuple(map(jnp.asarray, factors)), self.spacing)
+
 
 def seen_on(domain: Domain, affine: np.ndarray, shape: tuple[int, ...]) -> tuple[Domain, Sampling | None]:
     """The grid on which a scan (`affine`, `shape`) and a field of `domain` are compared, and how the field comes to it.
