@@ -8,6 +8,7 @@ from scipy import stats
 
 from twinjax.calibration import LevenbergMarquardt, Prior, course_problem
 from twinjax.calibration.density import datum_log_likelihoods
+from twinjax.calibration.rank_statistics import _simulated
 from twinjax.calibration.residual import WALK_DAYS
 from twinjax.calibration.walk import continued_walk, drawn_walk
 from twinjax.core.errors import InputError
@@ -81,6 +82,14 @@ def test_a_drawn_walk_has_its_covariance():
     keys = jax.random.split(jax.random.key(1), 20000)
     drawn = jax.vmap(lambda key: drawn_walk(jnp.asarray(DAYS[1:]), 0.0, WALK, key))(keys)
     np.testing.assert_allclose(np.cov(np.asarray(drawn).T), covariance(DAYS[1:], DAYS[1:]), rtol=0.06)
+
+
+def test_simulated_readings_err_together():
+    of, days = problem(), DAYS[1:]
+    keys = jax.random.split(jax.random.key(2), 20000)
+    values = jax.vmap(lambda key: jnp.concatenate(_simulated(of, Z, key)[0]))(keys)
+    joint = covariance(days, days) + NOISE**2 * np.eye(days.size)
+    np.testing.assert_allclose(np.cov(np.asarray(values).T), joint, rtol=0.06)
 
 
 def test_the_scatter_found_goes_into_the_forecast_of_a_measurement():

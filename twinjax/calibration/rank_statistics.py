@@ -83,7 +83,9 @@ def _simulated(problem: InverseProblem, z, key):
         own = [place for place, datum in enumerate(problem.data) if datum.observation == name]
         if own and walks(noisy):
             days = jnp.stack([problem.data[place].time for place in own])
-            walk = drawn_walk(days, problem.start, noisy.walk_std, jax.random.fold_in(key, number))
+            # Beyond the keys of the data: `split` may give those that `fold_in` gives for 0, 1, ...
+            key_walk = jax.random.fold_in(key, len(problem.data) + number)
+            walk = drawn_walk(days, problem.start, noisy.walk_std, key_walk)
             for place, error in zip(own, walk, strict=True):
                 predicted[place] = predicted[place] + error
     values = [
