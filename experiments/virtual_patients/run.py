@@ -1,7 +1,7 @@
 """Coverage over virtual patients: does a forecast hold what it says, for every cancer type?
 
     python experiments/virtual_patients/run.py model ... [--patients 20] [--calibrator laplace] [--misfit]
-        [--output outputs/virtual_patients]
+        [--model-error 0.3] [--output outputs/virtual_patients]
 
 For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
 measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
@@ -16,7 +16,8 @@ treatment is drawn with `SPATIAL_SPREAD` of its prior's width about the patient'
 organ. Its truth is solved on another grid than the fit's, so that errors of the grid count.
 
 With `--misfit` the fitted model is wrong: tumours grow by the growth law (logistic, Gompertz) that the model does not
-have, tissue maps are warped and later scans lie off, as `patients.py` says how far.
+have, tissue maps are warped and later scans lie off, as `patients.py` says how far. `--model-error` is
+`calibration.model_error` of models without space: the fit knows that its model may be wrong.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from tqdm import tqdm
 from twinjax.calibration import coarse_and_fine, course_problem, longitudinal_problem
 from twinjax.calibration.drawn import drawn_course, drawn_organ
 from twinjax.core.config import conf_dir, instantiate
+from twinjax.core.errors import InputError
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.job import model_of, settings_of
@@ -58,8 +60,8 @@ COLUMNS = (
 )
 
 
-# Patients after which compiled programs are forgotten: no two spatial patients have the same shape, and the programs of
-# sixteen reach the number of memory maps that Linux allows a process (65530).
+# Spatial patients after which compiled programs are forgotten: no two have the same shape, and the programs of sixteen
+# reach the number of memory maps that Linux allows a process (65530). Patients without space share theirs.
 FORGET_AFTER = 8
 
 # What was found of one patient: its line, its parameters and its held-out measurements.
@@ -84,7 +86,9 @@ def lumped(parts: Parts, number: int) -> Found:
         described = of_another_law(described)
     patient = described.generate()
     last_day = settings.last_calibrated_day(patient.days.tolist())
-    problem = course_problem(patient.until(last_day), model, prior, solver=parts.solver)
+    problem = course_problem(
+        patient.until(last_day), model, prior, model_error=settings.model_error, solver=parts.solver
+    )
     posterior = parts.calibrator.fit(problem, key=jax.random.key(number))
     twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
     days = patient.days[patient.days >= problem.start].tolist()
@@ -190,22 +194,26 @@ def median_error(scores, key: str) -> float:
     return float(np.median([100 * abs(score[key] / score["measured"] - 1) for score in known]))
 
 
-def run(name: str, patients: int, calibrator: str, folder: Path, misfit: bool) -> tuple[list[dict], list[dict]]:
+def run(
+    name: str, patients: int, calibrator: str, folder: Path, misfit: bool, model_error: float
+) -> tuple[list[dict], list[dict]]:
     """Lines of all patients of a model and of their held-out measurements, from the files as far as they are there."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         model, _, patient = name.partition(":")
-        config = compose(
-            "config", [f"calibrator={calibrator}", f"model={model}", *([f"patient={patient}"] if patient else [])]
-        )
+        chosen = [f"calibrator={calibrator}", f"model={model}", f"calibration.model_error={model_error}"]
+        config = compose("config", [*chosen, *([f"patient={patient}"] if patient else [])])
     parts = Parts(config, misfit)
     one = lumped if isinstance(parts.patient, VirtualCourse) else spatial
+    if model_error and one is spatial:
+        raise InputError(f"--model-error is for models without space; leave it out for {name}")
     stem = f"{name.replace(':', '_')}_{calibrator}{'_misfit' if misfit else ''}"
+    stem += f"_{model_error:g}" if model_error else ""
     paths = [folder / f"{stem}{kind}.csv" for kind in ("_parameters", "_held_out", "")]
     parameters, below, rows = map(read, paths)
     done = {int(row["patient"]) for row in rows}
     for count, number in enumerate(tqdm([n for n in range(patients) if n not in done], desc=name), start=1):
         found = one(parts, number)
-        if count % FORGET_AFTER == 0:
+        if one is spatial and count % FORGET_AFTER == 0:
             jax.clear_caches()
         # A run that was ended between two files has lines of a patient that will be done again.
         parameters = [p for p in parameters if int(p["patient"]) != number] + found[1]
@@ -263,6 +271,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--patients", type=int, default=20)
     parser.add_argument("--calibrator", default="laplace", help="name of conf/calibrator")
     parser.add_argument("--misfit", action="store_true", help="tumours that the fitted model does not describe")
+    parser.add_argument("--model-error", type=float, default=0.0, help="that the fit reckons with; without space only")
     parser.add_argument("--output", type=Path, default=Path("outputs/virtual_patients"))
     chosen = parser.parse_args(arguments)
     jax.config.update("jax_enable_x64", True)
@@ -270,7 +279,8 @@ def main(arguments: list[str]) -> None:
     lines = []
     for name in chosen.models:
         began = time.perf_counter()
-        lines.append(summary(name, *run(name, chosen.patients, chosen.calibrator, chosen.output, chosen.misfit)))
+        how = chosen.patients, chosen.calibrator, chosen.output, chosen.misfit, chosen.model_error
+        lines.append(summary(name, *run(name, *how)))
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     print("\n".join(lines))

@@ -108,7 +108,7 @@ def test_patients_of_about_the_same_size_share_a_program():
     assert shape_of(filled(alike).problem) == shape_of(filled(original).problem)
     assert shape_of(alike) != shape_of(original)
     assert shape_of(filled(problem((25, 18))).problem) != shape_of(filled(original).problem)
-    thick = (
+    coarse, other = (
         problem((40, 40), thick=2, box=((8, 11), (30, 29))),
         problem((44, 40), 8.0, thick=2, box=((10, 12), (34, 30))),
     )

@@ -55,6 +55,14 @@ def test_what_needs_scans_over_time_is_refused_elsewhere():
         )
 
 
+def test_the_error_of_a_model_is_for_those_without_space():
+    with pytest.raises(InputError, match="calibration.model_error is for models without space; .* for FisherKPP"):
+        JobSettings(model_error=0.3).check(DAYS, MODEL, load_named("prior", "glioblastoma"))
+    JobSettings(model_error=0.3).check(DAYS, load_named("model", "lung_volume"), load_named("prior", "lung_volume"))
+    with pytest.raises(InputError, match="calibration.model_error must be a number of at least 0, got -0.1"):
+        JobSettings(model_error=-0.1)
+
+
 @pytest.mark.parametrize("key", ["calibration.profile", "forecast.mass_effect"])
 def test_switches_are_true_or_false(key):
     """The check itself: in tests a value of another type does not get as far."""
@@ -85,7 +93,9 @@ def test_the_settings_choose_the_criterion_of_a_quantity():
 def test_defaults_are_those_of_the_configuration():
     """Those of them that say nothing of one patient's days."""
     config = OmegaConf.load(conf_dir() / "config.yaml")
-    keys = {"calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step", "profile")}
+    keys = {
+        "calibration": ("resolution_mm", "margin_mm", "correlation_length_mm", "max_step", "profile", "model_error")
+    }
     keys |= {"forecast": ("interval_days", "draws", "baseline_day", "surgery_day", "mass_effect")}
     for group, names in keys.items():
         for name in names:

@@ -25,6 +25,7 @@ def course_problem(
     prior: Prior,
     *,
     noise: Mapping[str, float] | None = None,
+    model_error: float = 0.0,
     solver: diffrax.AbstractSolver | None = None,
 ) -> InverseProblem:
     """All measurements of `patient` as data for `model`; give `patient.until(day)` to hold later ones out.
@@ -32,10 +33,12 @@ def course_problem(
     The model starts on the first day on which its `size_quantity` was measured, with that size times
     `initial.ratio`, whose prior is the scatter of that one measurement: it is the start, and not a datum besides, or it
     would count twice. Measurements before that day, and quantities that the model does not predict, are left out.
-    `noise`: quantity to the deviation of its logarithm, in place of that of `QuantityObservation` and of what the
-    patient's `reading_error` adds to it.
+    `model_error`: by how much the model's error of the logarithm of its size changes in 42 days (`QuantityObservation`,
+    `walk_std`); 0 for a model that is right. `noise`: quantity to the deviation of its logarithm, in place of that of
+    `QuantityObservation` and of what the patient's `reading_error` adds to it.
 
-    Raises `InputError` where the size was measured fewer than two times, or is zero at the start.
+    Raises `InputError` where the size was measured fewer than two times, or is zero at the start, and for a
+    `model_error` that is negative.
     """
     size = model.size_quantity
     predicted = jax.eval_shape(lambda: model.quantities(model.initial_state(jnp.ones(()))))
@@ -53,7 +56,11 @@ def course_problem(
     used = [name for name in patient.measurements if name in predicted]
     if others := [name for name in patient.measurements if name not in predicted]:
         log.info("  left out, as the model does not predict it: %s", ", ".join(others))
-    observations = {name: _observation(name, noise or {}, patient.reading_error.get(name, 0.0)) for name in used}
+    walk = {size: model_error}
+    observations = {
+        name: _observation(name, noise or {}, patient.reading_error.get(name, 0.0), walk.get(name, 0.0))
+        for name in used
+    }
     data = [
         Datum(day, name, observations[name].transform(value), side=side)
         for name in used
@@ -76,7 +83,6 @@ def course_problem(
     )
 
 
-def _observation(name: str, noise: Mapping[str, float], reading_error: float) -> QuantityObservation:
-    if name in noise:
-        return QuantityObservation(name, noise[name])
-    return QuantityObservation(name, jnp.hypot(QuantityObservation(name).noise_std, reading_error))
+def _observation(name: str, noise: Mapping[str, float], reading_error: float, walk: float) -> QuantityObservation:
+    level = noise[name] if name in noise else jnp.hypot(QuantityObservation(name).noise_std, reading_error)
+    return QuantityObservation(name, level, walk_std=walk)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -198,7 +197,8 @@ class LevenbergMarquardt(AbstractCalibrator):
             mode = Mode(**kept)
             # Neither names nor predictions are kept.
             mode = replace(mode, unseen=_unseen(coordinate_names(problem), np.linalg.inv(mode.covariance)))
-            return eqx.tree_at(lambda p: p.tumor.observation, problem, observation), mode, seconds
+            noise = {name: {level: getattr(one, level) for level in one.levels} for name, one in observation.items()}
+            return problem.with_noise(noise), mode, seconds
         problem, mode = self.fit_mode(problem, key=key)
         seconds = time.perf_counter() - began
         kept = asdict(replace(mode, unseen=(), expected=[]))

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import diffrax
 import equinox as eqx
@@ -18,10 +18,11 @@ from twinjax.calibration.datum import Datum
 from twinjax.calibration.field import CosineField
 from twinjax.calibration.prior import Prior
 from twinjax.calibration.tumor import Box, Tumor, each_by_itself, edge_density, placed_prior
+from twinjax.calibration.walk import likeliest_scatter, walking_terms
 from twinjax.core.errors import InputError
 from twinjax.core.products import product
 from twinjax.model import AbstractInitialCondition, AbstractSpatialModel, AbstractTumorModel
-from twinjax.observation import AbstractObservation
+from twinjax.observation import AbstractObservation, QuantityObservation
 from twinjax.simulation import Trajectory, simulate
 from twinjax.treatment import Regimen
 
@@ -165,14 +166,14 @@ class InverseProblem(eqx.Module):
 
     def residuals_of(self, z, expected: Sequence[Array], success: ArrayLike = True) -> Float[Array, " residuals"]:
         """`residuals` where the data are expected to be `expected` (`predictions`)."""
-        observation, parts = self.tumor_at(z).observation, []
-        for datum, e in zip(self.data, expected, strict=True):
-            noisy = observation[datum.observation]
-            parts.append(noisy.residuals(datum.readings, e))
+        terms, parts = self._terms(self.tumor_at(z).observation, expected), []
+        levels = any(self.levels_of_prior(name) for name in self.tumor.observation)
+        stated = self._terms(self.tumor.observation, expected) if levels else terms
+        for datum, (residuals, normalizer), (_, usual) in zip(self.data, terms, stated, strict=True):
+            parts.append(residuals)
             if self.levels_of_prior(datum.observation):
-                stated = self.tumor.observation[datum.observation].log_normalizer(datum.readings)
                 # The size of the data keeps it positive, down to a third of the stated level.
-                excess = datum.values.size + stated - noisy.log_normalizer(datum.readings)
+                excess = datum.values.size + usual - normalizer
                 parts.append(jnp.sqrt(2 * jnp.maximum(excess, 1e-6))[None])
         return jnp.concatenate([jnp.where(success, part, jnp.nan) for part in parts] + [z])
 
@@ -180,20 +181,36 @@ class InverseProblem(eqx.Module):
     def least_cost(self) -> Float[Array, ""]:
         """What half the sum of squares of `residuals` and minus `log_density` differ by, which no z changes."""
         found = -dist.Normal().log_prob(jnp.zeros(self.dimension)).sum()
-        for datum in self.data:
-            found -= self.tumor.observation[datum.observation].log_normalizer(datum.readings)
+        # Normalisations do not depend on what is expected.
+        terms = self._terms(self.tumor.observation, [datum.values for datum in self.data])
+        for datum, (_, normalizer) in zip(self.data, terms, strict=True):
+            found -= normalizer
             found -= datum.values.size if self.levels_of_prior(datum.observation) else 0.0
         return found
 
     def log_likelihoods(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, " data"]:
         """Log likelihood of each of `data` (a day of an observation); minus infinity where the solve fails."""
         expected, success = self.predictions(z, adjoint=adjoint)
-        observation = self.tumor_at(z).observation
-        found = [
-            observation[datum.observation].log_likelihood(datum.readings, e)
-            for datum, e in zip(self.data, expected, strict=True)
-        ]
+        terms = self._terms(self.tumor_at(z).observation, expected)
+        found = [normalizer - 0.5 * jnp.sum(residuals**2) for residuals, normalizer in terms]
         return jnp.where(success, jnp.stack(found), -jnp.inf)
+
+    def _terms(self, observation: Mapping[str, AbstractObservation], expected) -> list[tuple[Array, Array]]:
+        """Of each datum its residuals and the log likelihood's normalisation: one place for both sums."""
+        terms: list[Any] = [None] * len(self.data)
+        for name, one in observation.items():
+            own = [place for place, datum in enumerate(self.data) if datum.observation == name]
+            data, means = [self.data[place] for place in own], [expected[place] for place in own]
+            if own and walks(one):
+                found = walking_terms(one, data, means, self.start)
+            else:
+                found = [
+                    (one.residuals(datum.readings, e), one.log_normalizer(datum.readings))
+                    for datum, e in zip(data, means, strict=True)
+                ]
+            for place, term in zip(own, found, strict=True):
+                terms[place] = term
+        return terms
 
     def log_density(self, z, *, adjoint: diffrax.AbstractAdjoint | None = None) -> Float[Array, ""]:
         """Log posterior density of z, up to the evidence; minus infinity where the solve fails."""
@@ -246,9 +263,13 @@ class InverseProblem(eqx.Module):
         expected = _predicted(self, z) if expected is None else expected
         levels = {}
         for name, observation in self.tumor.observation.items():
-            own = [(d.readings, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]
+            own = [(d, e) for d, e in zip(self.data, expected, strict=True) if d.observation == name]
             if own:
-                found = observation.likeliest_levels(*zip(*own, strict=True))
+                data, means = zip(*own, strict=True)
+                if walks(observation):
+                    found = likeliest_scatter(observation, data, means, self.start)
+                else:
+                    found = observation.likeliest_levels([datum.readings for datum in data], means)
                 levels[name] = found | {key: self.noise[name][key] for key in self.levels_of_prior(name)}
         return self.with_noise(self.noise | levels)
 
@@ -261,11 +282,17 @@ class InverseProblem(eqx.Module):
         }
 
     def with_noise(self, noise: Mapping[str, Mapping[str, float]]) -> "InverseProblem":
-        """The same problem with other noise levels."""
-        observation = {
-            name: observation.with_levels(dict(noise[name])) for name, observation in self.tumor.observation.items()
-        }
-        return eqx.tree_at(lambda problem: problem.tumor.observation, self, observation)
+        """The same problem with other noise levels, for the fit and for forecasts of what will be measured."""
+
+        def noisy(tumor: Tumor) -> dict[str, AbstractObservation]:
+            return {name: one.with_levels(dict(noise[name])) for name, one in tumor.observation.items()}
+
+        # Forecasts are made of the whole grid, fits of the box.
+        return eqx.tree_at(
+            lambda problem: (problem.whole.observation, problem.tumor.observation),
+            self,
+            (noisy(self.whole), noisy(self.tumor)),
+        )
 
     def levels_of_prior(self, observation: str) -> list[str]:
         """Those levels of an observation that are parameters."""
@@ -301,6 +328,11 @@ class InverseProblem(eqx.Module):
                     "and these data"
                 )
         return InputError(f"the derivative of the forward solve is not finite {where} and the initial tumour")
+
+
+def walks(observation: AbstractObservation) -> TypeGuard[QuantityObservation]:
+    """Whether the model's error of what is observed walks."""
+    return isinstance(observation, QuantityObservation) and observation.walk_std > 0
 
 
 @eqx.filter_jit

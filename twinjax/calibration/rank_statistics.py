@@ -11,7 +11,8 @@ from scipy import stats
 from tqdm import tqdm
 
 from twinjax.calibration.calibrator import AbstractCalibrator
-from twinjax.calibration.problem import InverseProblem
+from twinjax.calibration.problem import InverseProblem, walks
+from twinjax.calibration.walk import drawn_walk
 from twinjax.core.errors import InputError, SolverError
 
 # Of each posterior, spread evenly over its draws: ranks run from 0 to 99, which 20 bins divide.
@@ -78,6 +79,15 @@ def simulated(problem: InverseProblem, key: PRNGKeyArray) -> tuple[Float[Array, 
 def _simulated(problem: InverseProblem, z, key):
     predicted, success = problem.predictions(z)
     observation, keys = problem.tumor_at(z).observation, jax.random.split(key, len(problem.data))
+    for number, (name, noisy) in enumerate(observation.items()):
+        own = [place for place, datum in enumerate(problem.data) if datum.observation == name]
+        if own and walks(noisy):
+            days = jnp.stack([problem.data[place].time for place in own])
+            # Beyond the keys of the data: `split` may give those that `fold_in` gives for 0, 1, ...
+            key_walk = jax.random.fold_in(key, len(problem.data) + number)
+            walk = drawn_walk(days, problem.start, noisy.walk_std, key_walk)
+            for place, error in zip(own, walk, strict=True):
+                predicted[place] = predicted[place] + error
     values = [
         observation[datum.observation].sample(datum.readings, expected, one)
         for datum, expected, one in zip(problem.data, predicted, keys, strict=True)

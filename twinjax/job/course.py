@@ -48,7 +48,7 @@ def run_course(
     past = patient.until(last_day)
     options = treatment_options(settings)
     with run.stage("calibrate on the early measurements"):
-        problem = course_problem(past, model, prior, solver=solver)
+        problem = course_problem(past, model, prior, model_error=settings.model_error, solver=solver)
         posterior = calibrator.fit(problem, key=jax.random.key(seed))
         run.write_posterior(posterior)
         identifiability = identify(posterior, profile=settings.profile)

@@ -35,6 +35,7 @@ class JobSettings:
     correlation_length_mm: float = 10.0
     max_step: float = 3.5
     profile: bool = False
+    model_error: float = 0.0
     horizon_days: float = 180.0
     interval_days: float = 7.0
     draws: int = 100
@@ -53,6 +54,8 @@ class JobSettings:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and np.isfinite(value) and value > 0):
                 raise InputError(f"{key} must be a positive number, got {value}")
+        if not (isinstance(self.model_error, int | float) and 0 <= self.model_error < float("inf")):
+            raise InputError(f"calibration.model_error must be a number of at least 0, got {self.model_error}")
         for name, key in (("draws", "forecast.draws"), ("decision_draws", "decision.draws")):
             if not isinstance(value := getattr(self, name), int) or value < 10:
                 raise InputError(f"{key} must be a whole number of at least 10, for an interval, got {value}")
@@ -84,6 +87,11 @@ class JobSettings:
             raise InputError(
                 "forecast.surgery_day and forecast.mass_effect need several visits with scans; leave them out for "
                 f"{type(model).__name__}"
+            )
+        if self.model_error and not isinstance(model, AbstractLumpedModel):
+            raise InputError(
+                f"calibration.model_error is for models without space; leave it out for {type(model).__name__}, whose "
+                "observations have errors of their own (docs/likelihood.md)"
             )
         if len(days) < 2 and isinstance(model, AbstractLumpedModel):
             raise InputError("this patient was measured on one day; a model without space needs two days or more")

@@ -27,19 +27,34 @@ class QuantityObservation(AbstractScalarObservation):
     Sizes and concentrations scatter by a share of their value, over decades: hence the logarithm.
 
     **Fields:** `quantity`, a key of `AbstractTumorModel.quantities` (static); `noise_std` of the logarithm; `offset`
-    in the unit of the quantity, which keeps values near zero (or below detection) finite.
+    in the unit of the quantity, which keeps values near zero (or below detection) finite; `walk_std`, by how much the
+    model's error of that logarithm changes in 42 days (static): a calibration joins such readings, which then are not
+    independent (`twinjax/calibration/walk.py`).
     """
 
     quantity: str = eqx.field(static=True)
     noise_std: Float[Array, ""]
     offset: Float[Array, ""]
+    walk_std: float = eqx.field(static=True)
 
-    def __init__(self, quantity: str, noise_std: ArrayLike | None = None, offset: ArrayLike | None = None):
-        """Noise and offset not given are those of `SCATTER`, or 0.2 and 0 for a quantity that is not there."""
+    def __init__(
+        self,
+        quantity: str,
+        noise_std: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        *,
+        walk_std: float = 0.0,
+    ):
+        """Noise and offset not given are those of `SCATTER`, or 0.2 and 0 for a quantity that is not there.
+
+        Raises `InputError` for a `walk_std` that is negative or not finite.
+        """
+        if not 0 <= walk_std < float("inf"):
+            raise InputError(f"the model's error must be a number of at least 0, got {walk_std}")
         usual_noise, usual_offset = SCATTER.get(quantity, (0.2, 0.0))
         noise_std = usual_noise if noise_std is None else noise_std
         offset = usual_offset if offset is None else offset
-        self.quantity = quantity
+        self.quantity, self.walk_std = quantity, float(walk_std)
         self.noise_std, self.offset = jnp.asarray(noise_std, float), jnp.asarray(offset, float)
 
     def predict(self, model, state):

@@ -8,8 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from twinjax.calibration import InverseProblem, Tumor
+from twinjax.calibration.filled import filled
+from twinjax.calibration.problem import walks
+from twinjax.calibration.walk import continued_walk
 from twinjax.core.bucket import bucket
 from twinjax.core.errors import InputError, SolverError
 from twinjax.observation import QuantityObservation
@@ -25,7 +29,8 @@ CHUNK = 50
 class CourseForecast:
     """The posterior predictive of what is measured.
 
-    **Fields:** `times` (T,) days since baseline; `quantities`, name to (draws, T); `noise`, measured quantity to the
+    **Fields:** `times` (T,) days since baseline; `quantities`, name to (draws, T), that of the model's size with the
+    error of a model that walks (`course_problem`, `model_error`); `noise`, measured quantity to the
     deviation of the logarithm of a new measurement; `offset`, likewise, what is added before that logarithm;
     `failed_draws`, which the solver could not follow and which are left out.
     """
@@ -94,10 +99,15 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
     Raises `SolverError` where more than a tenth of the draws cannot be solved.
     """
     chunks = [draws[i : i + CHUNK] for i in range(0, len(draws), CHUNK)]
+    # A draw has its own model error, the same in every forecast, so that options share it.
+    keys = jax.random.split(jax.random.key(0), len(draws))
     # Patients with about as many days and doses share a program.
-    bare, long = problem.without_data(), whole.filled()
+    shared, long = filled(problem).problem, whole.filled()
     days = jnp.asarray(np.pad(times, (0, bucket(len(times)) - len(times)), mode="edge"))
-    parts = [_solved(long, bare, jnp.asarray(chunk), days) for chunk in chunks]
+    parts = [
+        _solved(long, shared, jnp.asarray(chunk), days, keys[i * CHUNK : (i + 1) * CHUNK])
+        for i, chunk in enumerate(chunks)
+    ]
     quantities = {
         name: np.concatenate([np.asarray(part[0][name])[:, : len(times)] for part in parts]) for name in parts[0][0]
     }
@@ -111,10 +121,25 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
 
 
 @eqx.filter_jit
-def _solved(whole: Tumor, problem: InverseProblem, draws, times):
-    def one(z):
+def _solved(whole: Tumor, problem: InverseProblem, draws, times, keys=None):
+    def one(z, key):
         tumor = whole.with_parameters(problem.forecast_prior, z)
         trajectory = solved(tumor, problem, times)
-        return quantities_of(tumor, trajectory), trajectory.success
+        return with_model_error(quantities_of(tumor, trajectory), problem, z, times, key), trajectory.success
 
-    return jax.vmap(one)(draws)
+    return jax.vmap(one)(draws, jax.random.split(jax.random.key(0), len(draws)) if keys is None else keys)
+
+
+def with_model_error(quantities: dict[str, Array], problem: InverseProblem, z, times, key) -> dict[str, Array]:
+    """The quantities with the model's error where it walks, drawn given the patient's readings."""
+    walking = {name: one for name, one in problem.tumor.observation.items() if walks(one)}
+    if not walking:
+        return quantities
+    expected, _ = problem.predictions(z[: problem.dimension])
+    for name, one in walking.items():
+        own = [(datum, e) for datum, e in zip(problem.data, expected, strict=True) if datum.observation == name]
+        data, means = zip(*own, strict=True)
+        error = continued_walk(one, data, means, problem.start, times, key)
+        moved = one.untransform(one.transform(quantities[one.quantity]) + error)
+        quantities = quantities | {one.quantity: jnp.maximum(moved, 0.0)}
+    return quantities
