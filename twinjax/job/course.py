@@ -1,6 +1,7 @@
 """A patient as numbers over time: calibrate on the early ones, forecast the later, compare treatments, report."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -20,6 +21,7 @@ from twinjax.report.course import course_report
 from twinjax.twin import CourseForecast, DigitalTwin
 from twinjax.twin.accuracy import parameter_metrics
 from twinjax.twin.course_accuracy import course_metrics, course_scores
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -36,6 +38,7 @@ def run_course(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    coverage: Sequence[MeasuredCoverage] = (),
     title: str = "Digital twin",
 ) -> dict[str, Any]:
     """The whole job on a clinical course; writes all files into `run.folder` and returns the metrics.
@@ -72,7 +75,7 @@ def run_course(
     )
     recommendation = recommend_plan(run, twin, question, settings, given=patient.regimen, day=last_day)
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, coverage, origin) | {
         "scores": scores,
         "progression": [one.row() for one in progression],
         "options": None if comparison is None else comparison.rows(),
@@ -93,6 +96,7 @@ def run_course(
             recommendation=recommendation,
             options=options,
             uncalibrated=twin.uncalibrated,
+            coverage=coverage,
             provenance=origin,
             seconds=dict(run.seconds),
         )

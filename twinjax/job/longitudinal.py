@@ -1,6 +1,7 @@
 """Several visits: calibrate on the early ones, forecast the later, compare treatments, report."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,7 @@ from twinjax.report.longitudinal import longitudinal_report
 from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics, parameter_metrics, true_parameters
 from twinjax.twin.course_accuracy import course_metrics, course_scores
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -40,6 +42,7 @@ def run_longitudinal(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    coverage: Sequence[MeasuredCoverage] = (),
     title: str = "Digital twin",
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
@@ -134,7 +137,7 @@ def run_longitudinal(
             assert isinstance(one, Forecast)
             response[name] = complete_response(one, float(one.times[-1]))
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, coverage, origin) | {
         "scores_by_visit": scores,
         "scores_of_laboratory": laboratory,
         "progression": [one.row() for one in progression],
@@ -161,6 +164,7 @@ def run_longitudinal(
             uncalibrated=twin.uncalibrated,
             response=response,
             displacement=displacement,
+            coverage=coverage,
             provenance=origin,
             seconds=dict(run.seconds),
         )

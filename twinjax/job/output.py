@@ -23,6 +23,7 @@ from twinjax.patient import ClinicalCourse, PatientData, Visit
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
 from twinjax.twin.accuracy import true_parameters
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -140,6 +141,7 @@ def common_results(
     posterior: Posterior,
     identifiability: Identifiability,
     metrics: list[dict[str, Any]],
+    coverage: Sequence[MeasuredCoverage],
     origin: dict[str, Any],
 ) -> dict[str, Any]:
     """What `results.json` holds of every job."""
@@ -150,6 +152,7 @@ def common_results(
         "diagnostics": dict(posterior.diagnostics),
         "identifiability": {"parameters": identifiability.rows(), "warnings": identifiability.warnings},
         "metrics": metrics,
+        "coverage_on_virtual_patients": [one.row() for one in coverage] or "not measured",
         "truth": patient.truth if isinstance(patient, ClinicalCourse) else true_parameters(patient, posterior),
         "provenance": origin,
     }

@@ -1,6 +1,7 @@
 """One scan: front width and growth length, the equal-volume radiotherapy plan and its score, report."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -24,6 +25,7 @@ from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
 from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, equal_volume_plan, recurrence_coverage, standard_plan
 from twinjax.twin.accuracy import fit_metrics, metric_row, parameter_metrics, true_parameters
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -43,6 +45,7 @@ def run_single_scan(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    coverage: Sequence[MeasuredCoverage] = (),
 ) -> dict[str, Any]:
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
@@ -95,7 +98,7 @@ def run_single_scan(
         )
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, coverage, origin) | {
         "rates_for_front_speeds": rates,
         **recommendation_results(recommendation),
     }
@@ -109,6 +112,7 @@ def run_single_scan(
             metrics=rows,
             rates=rates,
             recommendation=recommendation,
+            coverage=coverage,
             provenance=origin,
             seconds=dict(run.seconds),
         )

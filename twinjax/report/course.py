@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
+from twinjax.report.coverage import coverage_tables, coverage_text, coverage_words
 from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
 from twinjax.report.progression import progression_sentence, progression_table
@@ -17,6 +18,7 @@ from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CourseForecast
+from twinjax.twin.coverage import MeasuredCoverage
 from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.time_to_progression import ProgressionForecast
 
@@ -37,6 +39,7 @@ def course_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     progression: Sequence[ProgressionForecast] = (),
+    coverage: Sequence[MeasuredCoverage] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -47,15 +50,18 @@ def course_report(
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
-    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `progression` of the forecast; `comparison` of `options`,
-    whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that
-    forecasts draw from their prior; `seconds` per stage.
+    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `progression` of the forecast; `coverage`, what
+    such intervals held (`measured_coverage`); `comparison` of `options`, whose day 0 is `last_day`, or None;
+    `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that forecasts draw from their prior;
+    `seconds` per stage.
     """
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"]]
     summary, key_figures = _summary(posterior, prediction, last_day, held, comparison)
     summary += [progression_sentence(one) for one in progression]
-    sections = [_forecast_section(patient, prediction, last_day, progression)]
+    if coverage:
+        summary.append(coverage_words(coverage))
+    sections = [_forecast_section(patient, prediction, last_day, progression, coverage)]
     if metrics:
         sections.append(_accuracy_section(held, metrics))
     sections.append(
@@ -150,14 +156,18 @@ def measurement_table(held: list[dict[str, Any]]) -> Table:
 
 
 def _forecast_section(
-    patient: ClinicalCourse, prediction: CourseForecast, last_day: float, progression: Sequence[ProgressionForecast]
+    patient: ClinicalCourse,
+    prediction: CourseForecast,
+    last_day: float,
+    progression: Sequence[ProgressionForecast],
+    coverage: Sequence[MeasuredCoverage],
 ) -> Section:
     return Section(
         "Forecast",
         "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
-        "the parameters and the scatter of the measurement.",
+        "the parameters and the scatter of the measurement.\n\n" + coverage_text(coverage),
         [("Measurements and forecast.", measurement_figure(patient, prediction, last_day))],
-        [progression_table(progression)] if progression else [],
+        [*([progression_table(progression)] if progression else []), *coverage_tables(coverage)],
     )
 
 

@@ -12,6 +12,7 @@ from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, displacement_maps, scan_overview
 from twinjax.report.course import measurement_figure, measurement_table
+from twinjax.report.coverage import coverage_tables, coverage_text, coverage_words
 from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
 from twinjax.report.progression import progression_sentence, progression_table
@@ -42,6 +43,7 @@ from twinjax.twin import (
     Forecast,
 )
 from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.coverage import MeasuredCoverage
 from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.time_to_progression import ProgressionForecast
 
@@ -65,6 +67,7 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
     progression: Sequence[ProgressionForecast] = (),
+    coverage: Sequence[MeasuredCoverage] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -78,15 +81,17 @@ def longitudinal_report(
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
     `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `progression` of the forecast;
-    `comparison` of `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on;
-    `uncalibrated`, the parameters that forecasts draw from their prior; `response`, option to the chance of a complete
-    response; `displacement` of the brain; `seconds` per stage.
+    `coverage`, what such intervals held (`measured_coverage`); `comparison` of `options`, whose day 0 is `last_day`, or
+    None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that forecasts draw from their
+    prior; `response`, option to the chance of a complete response; `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
     summary += [progression_sentence(one) for one in progression if one.quantity == WHOLE_TUMOR]
+    if coverage:
+        summary.append(coverage_words(coverage))
     for row in metrics:
         if row["metric"] == TRUE_PARAMETERS:
             inside = round(row["value"] * row["n"] / 100)
@@ -101,7 +106,7 @@ def longitudinal_report(
             [("Scans with the segmented tumour.", scan_overview(patient.visits))],
             [visits_table(patient.visits, calibrated_days=calibrated)],
         ),
-        _forecast_section(patient, posterior, prediction, last_day, progression),
+        _forecast_section(patient, posterior, prediction, last_day, progression, coverage),
     ]
     if displacement is not None:
         sections.append(_displacement_section(patient, displacement))
@@ -171,6 +176,7 @@ def _forecast_section(
     prediction: Forecast,
     last_day: float,
     progression: Sequence[ProgressionForecast],
+    coverage: Sequence[MeasuredCoverage],
 ) -> Section:
     horizon, domain = float(prediction.times[-1]), prediction.domain
     maps_at = sorted({day for day in patient.days.tolist() if last_day < day < horizon} | {horizon})
@@ -190,13 +196,14 @@ def _forecast_section(
     return Section(
         "Forecast",
         "Volumes over time with 50 % and 90 % intervals of what a segmentation would measure: the uncertainty of "
-        "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.",
+        "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.\n\n"
+        + coverage_text(coverage),
         [
             ("Volume over time.", _volume_figure(patient, prediction, last_day)),
             *laboratory,
             ("Predicted density of tumour cells.", maps),
         ],
-        [progression_table(progression)] if progression else [],
+        [*([progression_table(progression)] if progression else []), *coverage_tables(coverage)],
         viewer=orthogonal_viewer(
             patient.visits, prediction, last_day=last_day, treatments=treatment_marks(patient.regimen)
         ),
