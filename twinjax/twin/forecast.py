@@ -46,6 +46,8 @@ class Forecast:
     - `volume_noise`: region to the deviation of log (volume + `LITTLE_VOLUME_MM3`) that a new segmentation is expected
       to have.
     - `failed_draws`: how many draws the solver could not follow; they are left out.
+    - `drawn`: (draws,) which of the draws that were asked for are there: forecasts under different treatments are
+      paired by it.
     - `laboratory`: the laboratory values that the patient has, as a forecast of a clinical course; None without any.
     """
 
@@ -58,6 +60,7 @@ class Forecast:
     volume_noise: dict[str, float]
     failed_draws: int
     laboratory: CourseForecast | None = None
+    drawn: np.ndarray | None = None
 
     def at(self, days: Sequence[float]) -> "Forecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
@@ -142,13 +145,14 @@ def forecast(
     shape = (len(times), *tumor.model.domain.shape)
     regions = [name for name in REGIONS if name in whole.observation]
     sums = {name: jnp.zeros(shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
-    rows, failed = [], 0
-    for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0):
+    rows, drawn, failed = [], [], 0
+    for number, z in enumerate(tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0)):
         density, thresholds, quantities, success = _one(tumor, problem, jnp.asarray(z), jnp.asarray(times))
         if not bool(success):
             failed += 1
             continue
         rows.append({name: np.asarray(value) for name, value in quantities.items()})
+        drawn.append(number)
         if fields:
             sums = _add(sums, density, thresholds)
     if failed > 0.1 * len(draws):
@@ -167,7 +171,8 @@ def forecast(
         tumor.model.domain,
         volume_noise,
         failed,
-        CourseForecast.of(times, quantities, measured, failed) if measured else None,
+        CourseForecast.of(times, quantities, measured, failed, np.asarray(drawn)) if measured else None,
+        np.asarray(drawn),
     )
 
 
