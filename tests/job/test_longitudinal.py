@@ -39,6 +39,7 @@ SMALL = VirtualPatient(
 )
 SETTINGS = JobSettings(
     until_day=15,
+    assimilate=True,
     resolution_mm=4.0,
     margin_mm=12.0,
     max_step=1.0,
@@ -63,7 +64,7 @@ def job(tmp_path_factory):
     patient = PatientData.from_visits(
         read.patient_id, read.visits, read.regimen, read.brain_mask, truth.spatial(), source="synthetic"
     )
-    run = Run(folder / "output", stages=5)
+    run = Run(folder / "output", stages=6)
     results = run_longitudinal(
         run,
         patient,
@@ -87,6 +88,7 @@ def test_all_files_are_there_and_no_partial_ones(job):
     fields = [f"density_{kind}_day_{day:04d}.nii.gz" for kind in ("mean", "std") for day in (15, 30, 40)]
     fields += [f"displacement_day_{day:04d}.nii.gz" for day in (15, 30, 40)]
     tables = [
+        "assimilation.csv",
         "displacement.csv",
         "features.csv",
         "identifiability.csv",
@@ -95,8 +97,22 @@ def test_all_files_are_there_and_no_partial_ones(job):
         "progression.csv",
         "volumes.csv",
     ]
-    expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
+    expected = sorted([*fields, *tables, "posterior.nc", "report.html", "report.json", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
+
+
+def test_the_held_out_visit_is_told_to_the_twin_of_the_fit(job):
+    (visit,) = json.loads((job[1].folder / "results.json").read_text(encoding="utf-8"))["assimilation"]
+    assert visit["day"] == 30 and visit["by"] in ("reweighting", "fit from the old mode")
+    quantities = [one["quantity"] for one in visit["expected"]]
+    assert quantities == ["core_volume_mm3", "whole_tumor_volume_mm3"]
+    for one in visit["expected"]:
+        assert one["lower"] < one["median"] < one["upper"]
+        assert one["inside"] == (one["lower"] <= one["measured"] <= one["upper"])
+    # The fit is that of the report; what the visit changed begins there.
+    fit = {row["parameter"]: float(row["median"]) for row in rows(job, "parameters.csv")}
+    assert {row["parameter"]: row["median_before"] for row in visit["change"]} == pytest.approx(fit)
+    assert "Visits after the fit" in (job[1].folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("day", [15, 30, 40])

@@ -20,6 +20,7 @@ from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
 from twinjax.job.provenance import code_revision
 from twinjax.patient import ClinicalCourse, PatientData, Visit
+from twinjax.report import PatientReport, content_of, write_report
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
 from twinjax.twin.accuracy import true_parameters
@@ -116,6 +117,11 @@ class Run:
             chance = 100 * row["probability_best"]
             text = "  %-34s %.3g [%.3g, %.3g] %s, best in %.0f %% of draws"
             log.info(text, row["option"], *ends, unit, chance)
+
+    def write_report(self, report: PatientReport) -> None:
+        """`report.html`, and what it says as plain values: `report.json`."""
+        write_report(report, self.folder / "report.html")
+        self.write_json("report.json", content_of(report))
 
     def write_text(self, name: str, text: str) -> None:
         """`text` as a file, written whole or not at all."""

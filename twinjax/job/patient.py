@@ -62,8 +62,8 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
             f"model={choices['model']} works on scans, which patient={choices['patient']} does not have; choose a "
             "model and a patient that go together"
         )
-    compares = len(settings.options) > 1 and not single
-    job = Run(folder, stages=4 + virtual + scanned + raw + compares + (question is not None))
+    compares, assimilates = len(settings.options) > 1 and not single, settings.assimilate and not single
+    job = Run(folder, stages=4 + virtual + scanned + raw + compares + (question is not None) + assimilates)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
     parts["calibrator"] = in_folder(parts["calibrator"], job.folder)

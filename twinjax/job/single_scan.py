@@ -21,7 +21,6 @@ from twinjax.job.settings import JobSettings
 from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData
-from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
 from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, equal_volume_plan, recurrence_coverage, standard_plan
 from twinjax.twin.accuracy import fit_metrics, metric_row, parameter_metrics, true_parameters
@@ -49,8 +48,8 @@ def run_single_scan(
 ) -> dict[str, Any]:
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
+    Files: `report.html`, `report.json`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`,
+    `metrics.csv`, `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
     `plan_model.nii.gz` on the patient's grid; with a `question` those of `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
@@ -116,7 +115,7 @@ def run_single_scan(
             provenance=origin,
             seconds=dict(run.seconds),
         )
-        write_report(report, run.folder / "report.html")
+        run.write_report(report)
     run.write_json("results.json", results | {"seconds": run.seconds})
     return results
 

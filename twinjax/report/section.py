@@ -150,7 +150,7 @@ def option_verdict(comparison: Comparison) -> str:
         f"Against {words(found['against'])}, the next, {words(found['best'])} leaves {ratio['median']:.2f} times (90 % "
         f"interval {ratio['lower']:.2f} to {ratio['upper']:.2f}) the {label} on day {comparison.horizon_days:g}, less "
         f"in {100 * found['probability_smaller']:.0f} % of the draws; progression comes {gained['median']} days later "
-        f"({gained['lower']} to {gained['upper']})."
+        f"({gained['lower']} to {gained['upper']}; counted until that day at most)."
     ).replace("-", "−")
 
 

@@ -145,6 +145,7 @@ class DigitalTwin:
         `uncertainty`, or what `question` or `progression` ask that the standard plan or the outcome do not have.
         """
         outcome = self.usual_outcome if outcome is None else outcome
+        question.check(outcome)
         criterion = criterion_for(outcome, progression)
         past = self._before(decision_day, horizon_days, given, draws)
         times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
