@@ -17,6 +17,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractSpatialModel
+from twinjax.model.volume import sphere_diameter
 from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, places_of, with_scatter
@@ -86,6 +87,27 @@ class Forecast:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
         noise = self.volume_noise[region]
         return with_scatter(self.quantities[quantity], noise, offset=LITTLE_VOLUME_MM3, seed=seed)
+
+    def diameter(self, region: str, *, measured: bool = False) -> np.ndarray:
+        """(draws, T) mm, of the sphere of a region's volume; `measured` as `measured` has the volume.
+
+        A tumour that is no ball has a longer diameter. Raises `InputError` for a region that is not seen.
+        """
+        name = f"{region}_volume_mm3"
+        if name not in self.quantities:
+            known = ", ".join(key.removesuffix("_volume_mm3") for key in self.quantities if key != "cell_volume_mm3")
+            raise InputError(f"region '{region}' has no volume here; choose one of {known}")
+        return np.asarray(sphere_diameter(self.measured(name) if measured else self.quantities[name]))
+
+    def cell_count(self, cells_per_mm3: float) -> np.ndarray:
+        """(draws, T) tumour cells, of tissue that holds `cells_per_mm3` where it is full of them.
+
+        No scan shows that number: models know cells as a share of what the tissue holds. Raises `InputError` for one
+        that is not positive.
+        """
+        if not (np.isfinite(cells_per_mm3) and cells_per_mm3 > 0):
+            raise InputError(f"cells_per_mm3 must be a positive number, got {cells_per_mm3}")
+        return self.quantities["cell_volume_mm3"] * cells_per_mm3
 
     def progression(
         self, quantity: str, *, since: float | None = None, baseline: float | None = None, by: str | None = None
