@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from twinjax.twin.coverage import measured_coverage
+
 FOLDER = Path(__file__).parent.parent / "experiments"
 pytestmark = pytest.mark.slow
 
@@ -42,10 +44,13 @@ def modules(folder: str, *names: str):
 
 
 def test_virtual_patients(tmp_path):
-    """The row of `stein` in docs/virtual-patients.md, whole."""
-    found = rows_of("virtual_patients/run.py", "stein", "--output", str(tmp_path))["stein"]
+    """The row of `stein` in docs/virtual-patients.md, whole, and that reports read the same."""
+    recorded = tmp_path / "coverage.csv"
+    arguments = ["--output", str(tmp_path), "--record", str(recorded)]
+    found = rows_of("virtual_patients/run.py", "stein", *arguments)["stein"]
     assert found[:4] == ["20", "20", "56, 87, 97, 98 % of 120", "95 % of 60"]
     assert [float(cell.rstrip(" %")) for cell in found[4:6]] == pytest.approx([17, 19], abs=1)
+    assert measured_coverage(path=recorded) == measured_coverage("stein")
 
 
 def test_radiotherapy_schedules(tmp_path):

@@ -1,7 +1,7 @@
 """Coverage over virtual patients: does a forecast hold what it says, for every cancer type?
 
     python experiments/virtual_patients/run.py model ... [--patients 20] [--calibrator laplace] [--misfit]
-        [--model-error 0.3] [--output outputs/virtual_patients]
+        [--model-error 0.3] [--output outputs/virtual_patients] [--record]
 
 For each model (or `model:patient`, for another than the model's own) patients are drawn from the model's prior,
 measured with noise, calibrated up to `calibration.until_day` and forecast, as the main job does with
@@ -15,6 +15,8 @@ has the organ, tumour and noise of `conf/patient/virtual_<model>.yaml`; each par
 treatment is drawn with `SPATIAL_SPREAD` of its prior's width about the patient's own truth, as the tumour must fit the
 organ. Its truth is solved on another grid than the fit's, so that errors of the grid count.
 
+With `--record` the shares are put into `twinjax/twin/coverage.csv` too, which reports show beside their intervals.
+
 With `--misfit` the fitted model is wrong: tumours grow by the growth law (logistic, Gompertz) that the model does not
 have, tissue maps are warped and later scans lie off, as `patients.py` says how far. `--model-error` is
 `calibration.model_error` of models without space: the fit knows that its model may be wrong.
@@ -22,6 +24,7 @@ have, tissue maps are warped and later scans lie off, as `patients.py` says how 
 
 import argparse
 import csv
+import functools
 import os
 import sys
 import time
@@ -44,7 +47,10 @@ from twinjax.patient import VirtualCourse
 from twinjax.twin import CourseForecast, DigitalTwin, Forecast
 from twinjax.twin.accuracy import forecast_scores
 from twinjax.twin.course_accuracy import course_scores
+from twinjax.twin.coverage import LEVELS, MEASURED, MeasuredCoverage, record_coverage
 
+# A model, unless another number is asked for.
+PATIENTS = 20
 # Of a spatial patient's forecast: each is a solve, and 20 repeated measurements of each make the interval.
 SPATIAL_DRAWS = 40
 COLUMNS = (
@@ -242,10 +248,7 @@ def write(path: Path, rows: list[dict]) -> None:
 
 def summary(name: str, rows: list[dict], below: list[dict]) -> str:
     """The row of the table."""
-    away = np.array([abs(float(one["below"]) - 0.5) for one in below])
-
-    def total(key: str) -> int:
-        return sum(int(row[key]) for row in rows)
+    total, converged = functools.partial(_total, rows), sum(str(row["converged"]) == "True" for row in rows)
 
     def middle(key: str) -> str:
         return f"{np.nanmedian([float(row[key]) for row in rows]):.0f} %"
@@ -253,9 +256,8 @@ def summary(name: str, rows: list[dict], below: list[dict]) -> str:
     def share(kind: str) -> str:
         return f"{100 * total(f'{kind}_covered') / total(kind):.0f} % of {total(kind)}" if total(kind) else ""
 
-    converged = sum(str(row["converged"]) == "True" for row in rows)
-    inside = ", ".join(f"{100 * np.mean(away <= level / 2):.0f}" for level in (0.5, 0.8, 0.9, 0.95))
-    cells = [name, len(rows), converged, f"{inside} % of {away.size}", share("parameters")]
+    inside = ", ".join(map(str, _inside(below).values()))
+    cells = [name, len(rows), converged, f"{inside} % of {len(below)}", share("parameters")]
     cells += [middle("median_error_percent"), middle("last_value_error_percent")]
     if "dice" in rows[0]:
         dice, distance = ([float(row[key]) for row in rows] for key in ("dice", "center_distance_mm"))
@@ -265,14 +267,48 @@ def summary(name: str, rows: list[dict], below: list[dict]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def recorded(name: str, chosen: argparse.Namespace, rows: list[dict], below: list[dict]) -> MeasuredCoverage:
+    """The shares of the row of the table, as reports read them, with the command that measured them."""
+    (model, _, patient), known = name.partition(":"), _total(rows, "parameters")
+    command = f"python experiments/virtual_patients/run.py {name}"
+    command += "" if chosen.calibrator == "laplace" else f" --calibrator {chosen.calibrator}"
+    command += " --misfit" * chosen.misfit + ("" if len(rows) == PATIENTS else f" --patients {len(rows)}")
+    command += f" --model-error {chosen.model_error:g}" if chosen.model_error else ""
+    return MeasuredCoverage(
+        model,
+        patient,
+        chosen.calibrator,
+        chosen.misfit,
+        chosen.model_error,
+        len(rows),
+        sum(str(row["converged"]) == "True" for row in rows),
+        len(below),
+        dict(_inside(below)),
+        known or None,
+        round(100 * _total(rows, "parameters_covered") / known) if known else None,
+        command,
+    )
+
+
+def _total(rows: list[dict], key: str) -> int:
+    return sum(int(row[key]) for row in rows)
+
+
+def _inside(below: list[dict]) -> dict[int, int]:
+    """Nominal level to the per cent of what was held out in intervals of that level."""
+    away = np.array([abs(float(one["below"]) - 0.5) for one in below])
+    return {level: round(100 * float(np.mean(away <= level / 200))) for level in LEVELS}
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="names of conf/model, or model:patient")
-    parser.add_argument("--patients", type=int, default=20)
+    parser.add_argument("--patients", type=int, default=PATIENTS)
     parser.add_argument("--calibrator", default="laplace", help="name of conf/calibrator")
     parser.add_argument("--misfit", action="store_true", help="tumours that the fitted model does not describe")
     parser.add_argument("--model-error", type=float, default=0.0, help="that the fit reckons with; without space only")
     parser.add_argument("--output", type=Path, default=Path("outputs/virtual_patients"))
+    parser.add_argument("--record", nargs="?", type=Path, const=MEASURED, help="also into the file that reports read")
     chosen = parser.parse_args(arguments)
     jax.config.update("jax_enable_x64", True)
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -280,7 +316,10 @@ def main(arguments: list[str]) -> None:
     for name in chosen.models:
         began = time.perf_counter()
         how = chosen.patients, chosen.calibrator, chosen.output, chosen.misfit, chosen.model_error
-        lines.append(summary(name, *run(name, *how)))
+        rows, below = run(name, *how)
+        lines.append(summary(name, rows, below))
+        if chosen.record is not None:
+            record_coverage(recorded(name, chosen, rows, below), chosen.record)
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     print("\n".join(lines))

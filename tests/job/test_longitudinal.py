@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import arviz
 import nibabel
@@ -95,7 +96,7 @@ def test_all_files_are_there_and_no_partial_ones(job):
         "progression.csv",
         "volumes.csv",
     ]
-    expected = sorted([*fields, *tables, "posterior.nc", "report.html", "results.json"])
+    expected = sorted([*fields, *tables, "posterior.nc", "report.html", "report.json", "results.json"])
     assert sorted(path.name for path in job[1].folder.iterdir()) == expected
 
 
@@ -278,3 +279,29 @@ def test_the_whole_job_with_a_field(job, tmp_path):
     assert (tmp_path / "diffusivity_std.nii.gz").exists()
     eigenvalues = results["diagnostics"]["eigenvalues"]
     assert len(eigenvalues) > 5 and eigenvalues == sorted(eigenvalues, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_held_out_visit_is_told_to_the_twin_of_the_fit(job, tmp_path):
+    patient, run = job[0], Run(tmp_path / "output", stages=5)
+    results = run_longitudinal(
+        run,
+        patient,
+        FisherKPP(patient.brain_mask, resolution_mm=2.0),
+        load_named("prior", "glioblastoma"),
+        LevenbergMarquardt(max_steps=10, draws=200),
+        replace(SETTINGS, assimilate=True, options=(), surgery_day=None, mass_effect=False),
+        solver=load_named("solver", "strang"),
+        seed=1,
+    )
+    (visit,) = results["assimilation"]
+    assert visit["day"] == 30 and visit["by"] in ("reweighting", "fit from the old mode")
+    assert [one["quantity"] for one in visit["expected"]] == ["core_volume_mm3", "whole_tumor_volume_mm3"]
+    for one in visit["expected"]:
+        assert one["lower"] < one["median"] < one["upper"]
+        assert one["inside"] == (one["lower"] <= one["measured"] <= one["upper"])
+    # The fit is that of the job without it, and what the visit changed begins there.
+    fit = {row["parameter"]: float(row["median"]) for row in rows(job, "parameters.csv")}
+    assert {row["parameter"]: row["median_before"] for row in visit["change"]} == pytest.approx(fit)
+    assert (run.folder / "assimilation.csv").is_file()
+    assert "Visits after the fit" in (run.folder / "report.html").read_text(encoding="utf-8")

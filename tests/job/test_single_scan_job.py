@@ -54,7 +54,7 @@ def test_all_files_are_there(job):
     fields = ["density_mean", "density_std", "dose_painted", "plan_model", "plan_standard"]
     fields += ["target_mean", "target_standard", "target_tail"]
     others = ["features.csv", "identifiability.csv", "metrics.csv", "parameters.csv", "posterior.nc"]
-    others += ["recommendation.csv", "report.html", "results.json"]
+    others += ["recommendation.csv", "report.html", "report.json", "results.json"]
     assert sorted(path.name for path in job[1].folder.iterdir()) == sorted([*(f"{f}.nii.gz" for f in fields), *others])
     for name in fields:
         image = nibabel.load(job[1].folder / f"{name}.nii.gz")

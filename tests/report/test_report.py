@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from twinjax.report import KeyFigure, PatientReport, Section, Table, write_report
 from twinjax.report import report as report_module
-from twinjax.report.report import format_cell
+from twinjax.report.report import content_of, format_cell
 
 HOSTILE = "<script>alert('x')</script><img src=https://example.org/a.png onerror=alert(1)>"
 
@@ -142,6 +143,25 @@ def test_the_file_appears_whole_or_not_at_all(report, tmp_path):
         write_report(dataclasses.replace(report, title="not a character: \ud800"), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_as_plain_values_it_says_every_word_of_the_page(report, tmp_path):
+    """Every text and cell of the page, in its order, and no picture."""
+    content = json.loads(json.dumps(content_of(report)))
+    page = read(report, tmp_path)
+    assert content["summary"] == ["The tumour grows."] and content["patient"] == "virtual_001" and content["synthetic"]
+    assert content["key_figures"] == [
+        {"label": "Volume on day 180", "value": "21 mL", "note": "90 % interval 18 to 26"}
+    ]
+    scans, accuracy = content["sections"]
+    assert (scans["figures"], scans["viewer"], scans["tables"]) == (["The scans."], None, [])
+    (table,) = accuracy["tables"]
+    assert table["columns"] == ["name", "value", "met"] and table["rows"][0] == ["Dice", 0.9, True]
+    for section in content["sections"]:
+        texts = [section["title"], *section["text"].split("\n\n"), *section["figures"]]
+        texts += [format_cell(cell) for one in section["tables"] for row in one["rows"] for cell in row]
+        assert all(text in page for text in texts)
+    assert content["limitations"] == ["No mass effect."] and content["provenance"]["seed"] == 7
 
 
 def test_missing_folders_are_made(report, tmp_path):

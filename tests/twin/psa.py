@@ -42,4 +42,4 @@ def twin(to_sensitive_rate: float = 0.018, draws: int = 20) -> DigitalTwin:
 def ahead(of: DigitalTwin, count: int = 4) -> tuple[Ahead, Regimen]:
     """Draws on the day of the decision, and what was given before."""
     past = of.regimen.before(DECISION)
-    return Ahead.of(of._under(past), of.problem, of._draws(count), DECISION, "psa_ng_ml"), past
+    return Ahead.of(of._under(past), of.problem, of.whitened_draws(count), DECISION, "psa_ng_ml"), past

@@ -22,7 +22,7 @@ def set_up(twin, fractions: int, outcome: str, *, move_days=0.0):
     whole = twin._under(past + plan.shifted(DECISION))
     adjust = {"radiotherapy": Adjustable(6.0, normal_alpha_beta_ratio=3.0, move_days=move_days)}
     variables = PlanVariables(whole.regimen, adjust, first=1, decision_day=DECISION)
-    return Ahead.of(whole, twin.problem, twin._draws(4), DECISION, outcome), variables
+    return Ahead.of(whole, twin.problem, twin.whitened_draws(4), DECISION, outcome), variables
 
 
 def central_differences(ahead, variables, control, x, step=1e-5):

@@ -1,12 +1,14 @@
 """`compare`: options under the same draws, so that what differs is the treatment."""
 
+from dataclasses import replace
+
 import bar
 import numpy as np
 import pytest
 
 from twinjax.core.errors import InputError
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
-from twinjax.twin import compare
+from twinjax.twin import DigitalTwin, compare
 from twinjax.twin.draws import probability_best
 
 
@@ -116,3 +118,46 @@ def test_a_drug_that_was_not_given_is_as_uncertain_as_its_prior():
     # The nominal sensitivity of the option, which is none, does not count.
     assert (final["drug"] < final["none"]).all()
     np.testing.assert_array_equal(final["drug"], final["drug again"])
+
+
+class LosesADraw(DigitalTwin):
+    """The solver fails for another draw under each of two options, which is made up: the bar's own never fail."""
+
+    def predict(self, horizon_days, output_times=None, *, regimen=None, **options):
+        found = super().predict(horizon_days, output_times, regimen=regimen, **options)
+        doses = {float(dose) for treatment in regimen.treatments for dose in np.asarray(treatment.doses)}
+        lost = 3 if 1.0 in doses else 11
+        left = found.drawn != lost
+        quantities = {name: draws[left] for name, draws in found.quantities.items()}
+        return replace(found, quantities=quantities, drawn=found.drawn[left], failed_draws=1)
+
+
+def test_a_draw_that_fails_under_one_option_is_left_out_of_all(twin, comparison):
+    of = twin.posterior
+    losing = LosesADraw(twin.model, of.map_estimate, of.credible_interval(0.95))
+    found = compare(losing, OPTIONS, decision_day=5.0, horizon_days=30.0, draws=20)
+    kept = [draw for draw in range(20) if draw not in (3, 11)]
+    for name in OPTIONS:
+        np.testing.assert_array_equal(found.final[name], comparison.final[name][kept])
+        np.testing.assert_array_equal(found.days_to_progression[name], comparison.days_to_progression[name][kept])
+
+
+def test_what_the_best_option_rests_on_is_told(twin):
+    """Where the cells are sensitive more dose shrinks by more: before they have grown again it is alpha alone."""
+    two = {name: OPTIONS[name] for name in ("weak", "strong")}
+    found = compare(twin, two, decision_day=5.0, horizon_days=30.0, draws=20, outcome="cell_volume_mm3")
+    told = found.evidence()
+    ratio = found.final["strong"] / found.final["weak"]
+    assert (told["best"], told["against"], told["draws"]) == ("strong", "weak", 20)
+    assert list(told["ratio"].values()) == pytest.approx(np.quantile(ratio, [0.05, 0.5, 0.95]).tolist(), rel=1e-2)
+    assert told["probability_smaller"] == 1.0 and told["days_gained"]["median"] > 0
+    soon = compare(twin, two, decision_day=5.0, horizon_days=8.0, draws=20, outcome="cell_volume_mm3").evidence()
+    assert soon["sensitivity"]["alpha"] < -0.9 and next(iter(soon["sensitivity"])) == "alpha"
+    assert told["caveat"].startswith("Research software")
+
+
+def test_options_that_are_the_same_hang_on_nothing(twin):
+    same = {name: OPTIONS[name] for name in ("strong", "strong again")}
+    told = compare(twin, same, decision_day=5.0, horizon_days=30.0, draws=20).evidence()
+    assert told["sensitivity"] == {} and told["probability_smaller"] == 0.5
+    assert set(told["days_gained"].values()) == {0.0}

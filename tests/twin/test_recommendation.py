@@ -10,6 +10,7 @@ import volume
 
 from twinjax.core.config import choices, load_named
 from twinjax.core.errors import InputError
+from twinjax.report.recommendation import recommendation_section
 from twinjax.treatment import Chemotherapy, Radiotherapy, Regimen
 from twinjax.twin import Adjustable, PlanQuestion
 from twinjax.twin.adjustable import PlanVariables
@@ -51,6 +52,30 @@ def test_a_late_reacting_tumour_gets_one_large_fraction_of_the_same_bed(few):
     assert alphas.min() > 0.01 and np.median(alphas) == pytest.approx(volume.ALPHA, rel=0.15)
     assert few.better and few.evidence()["probability_smaller"] == 1.0
     assert few.sensitivity == {"alpha": pytest.approx(-1.0)}
+
+
+def test_tumour_control_is_sought_as_a_probability():
+    """Without growth the plan of the most kill has the highest TCP: one fraction, as of the size at the horizon."""
+    asked = {"control": "tumor_control_probability", "clonogens_per_mm3": 1e-3}
+    found = ask(course(10, 2.0, 1.5), **asked)
+    bed = 20 * (1 + 2 / NORMAL)
+    np.testing.assert_allclose(doses(found), [NORMAL / 2 * (np.sqrt(1 + 4 * bed / NORMAL) - 1)], rtol=1e-3)
+    chances = found.evidence()["tumor_control_probability"]
+    for plan, chance in chances.items():
+        assert chance == pytest.approx(np.exp(-1e-3 * found.courses[plan].min(axis=1)).mean(), rel=1e-9)
+    assert found.better and chances["recommended"] > chances["standard"] + 0.01
+    section = recommendation_section(found)
+    assert "probability that no clonogenic cell is left" in section.text and "0.001 clonogenic cells" in section.text
+    (row,) = [row for row in section.tables[1].rows if row[0] == "probability of tumour control, mean"]
+    assert row[2].startswith(f"{100 * chances['recommended']:.3g} %, standard")
+
+
+def test_tumour_control_counts_cells_of_a_volume():
+    question = PlanQuestion(course(10, 2.0, 1.5), FREE, control="tumor_control_probability")
+    with pytest.raises(InputError, match="needs a volume, not 'sum_of_diameters_mm'"):
+        volume.twin().recommend(question, decision_day=5.0, horizon_days=26.0, outcome="sum_of_diameters_mm")
+    with pytest.raises(InputError, match="clonogens_per_mm3 must be a positive number, got 0"):
+        PlanQuestion(course(10, 2.0, 1.5), FREE, clonogens_per_mm3=0.0)
 
 
 def test_an_early_reacting_tumour_keeps_its_many_equal_fractions():

@@ -27,7 +27,7 @@ def made():
 def test_the_pair_is_the_best_of_all_on_the_draws_of_the_search(made):
     of = psa.twin()
     seen, _ = psa.ahead(of, 20)
-    seen = type(seen).of(seen.tumor, of.problem, of._draws(20)[::2], psa.DECISION, "psa_ng_ml")
+    seen = type(seen).of(seen.tumor, of.problem, of.whitened_draws(20)[::2], psa.DECISION, "psa_ng_ml")
     means = {
         pair: switched(seen, SwitchingRule(*pair, 112.0), made.times, np.inf, 40.0).days_of_control.mean()
         for pair in QUESTION.pairs

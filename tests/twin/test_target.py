@@ -70,7 +70,7 @@ def test_the_painted_dose_leaves_fewer_cells():
 
 def test_survivors_of_the_standard_are_those_of_the_linear_quadratic_law(made):
     """Outside the target all, inside exp(-30 (2 alpha + 4 alpha / 10)) of the draw's own alpha."""
-    z = bar.twin(bar.posterior(draws=40))._draws(40)[1::2]
+    z = bar.twin(bar.posterior(draws=40)).whitened_draws(40)[1::2]
     alpha = 0.03 * np.exp(0.3 * z[:, 2])
     covered = made.covered["standard"]
     expected = 1 - covered * (1 - np.exp(-30 * alpha * (2 + 4 / 10)))

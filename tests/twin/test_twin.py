@@ -132,6 +132,18 @@ def test_a_measured_volume_is_less_certain_than_the_latent_one(forecast):
         forecast.measured("cell_volume_mm3")
 
 
+def test_a_diameter_is_that_of_the_sphere_and_cells_are_counted_by_a_density(forecast):
+    ball = np.pi / 6 * forecast.diameter("core") ** 3
+    np.testing.assert_allclose(ball, forecast.quantities["core_volume_mm3"], rtol=1e-6)
+    assert forecast.diameter("whole_tumor", measured=True).shape == (400, 3)
+    cells = forecast.cell_count(cells_per_mm3=1e5)
+    np.testing.assert_allclose(cells, 1e5 * forecast.quantities["cell_volume_mm3"])
+    with pytest.raises(InputError, match="region 'oedema' has no volume here; choose one of core, whole_tumor"):
+        forecast.diameter("oedema")
+    with pytest.raises(InputError, match="cells_per_mm3 must be a positive number, got 0"):
+        forecast.cell_count(0)
+
+
 def test_of_what_has_nearly_vanished_a_scan_may_show_nothing(forecast):
     little = {"core_volume_mm3": np.linspace(0.01, 5.0, 20)[:, None]}
     measured = replace(forecast, times=forecast.times[:1], quantities=little).measured("core_volume_mm3")

@@ -1,6 +1,7 @@
 """The calibration stage that every job has."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import diffrax
 import jax
@@ -39,8 +40,36 @@ def calibrate(
 
     `problem_of` is `longitudinal_problem` or `single_scan_problem`.
     """
+    found = fitted(run, problem_of, patient, model, prior, calibrator, settings, solver=solver, seed=seed)
+    return found.posterior.attach(found.fine), found.identifiability
 
-    def problem(model: AbstractSpatialModel) -> InverseProblem:
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """**Fields:** `posterior`, on the grid of the fit; `identifiability`; `fine`, the problem on the grid of the model;
+    `problem_until`, patient to the problem on the grid of the fit, which assimilation wants."""
+
+    posterior: Posterior
+    identifiability: Identifiability
+    fine: InverseProblem
+    problem_until: Callable[[PatientData], InverseProblem]
+
+
+def fitted(
+    run: Run,
+    problem_of: Callable[..., InverseProblem],
+    patient: PatientData,
+    model: AbstractSpatialModel,
+    prior: Prior,
+    calibrator: AbstractCalibrator,
+    settings: JobSettings,
+    *,
+    solver: diffrax.AbstractSolver | None,
+    seed: int,
+) -> Fitted:
+    """`calibrate` before the posterior leaves the grid that it was fitted on."""
+
+    def problem(model: AbstractSpatialModel, patient: PatientData = patient) -> InverseProblem:
         return problem_of(
             patient,
             model,
@@ -61,4 +90,6 @@ def calibrate(
         run.write_field(f"{name}_std.nii.gz", field.std, domain, patient)
     identifiability = identify(posterior, profile=settings.profile)
     run.write_identifiability(identifiability)
-    return posterior.attach(fine), identifiability
+    grid = coarse.whole.model
+    assert isinstance(grid, AbstractSpatialModel)
+    return Fitted(posterior, identifiability, fine, lambda later: problem(grid, later))

@@ -1,6 +1,7 @@
 """Several visits: calibrate on the early ones, forecast the later, compare treatments, report."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,8 @@ import diffrax
 import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
-from twinjax.job.calibrate import calibrate
+from twinjax.job.assimilate import assimilate_later, assimilation_results
+from twinjax.job.calibrate import Fitted, fitted
 from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.memory import check_memory
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
@@ -19,11 +21,11 @@ from twinjax.job.settings import JobSettings
 from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
-from twinjax.report import write_report
 from twinjax.report.longitudinal import longitudinal_report
 from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, brain_displacement, complete_response
 from twinjax.twin.accuracy import forecast_scores, held_out_metrics, parameter_metrics, true_parameters
 from twinjax.twin.course_accuracy import course_metrics, course_scores
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -40,15 +42,17 @@ def run_longitudinal(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    coverage: Sequence[MeasuredCoverage] = (),
     title: str = "Digital twin",
 ) -> dict[str, Any]:
     """The whole job on a patient; writes all files into `run.folder` and returns the metrics.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `volumes.csv`, `progression.csv`, `laboratory.csv` where values were measured,
+    Files: `report.html`, `report.json`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`,
+    `metrics.csv`, `results.json`, `volumes.csv`, `progression.csv`, `laboratory.csv` where values were measured,
     `density_mean_day_0140.nii.gz` and `density_std_...` on the patient's grid, and of a calibrated field those of
     `calibrate`. With `forecast.mass_effect` also `displacement.csv` and `displacement_day_0140.nii.gz` (mm), with
-    `forecast.dicom_series` those of `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`.
+    `forecast.dicom_series` those of `export_dicom`, with a `question` those of `recommend_plan` or `recommend_target`,
+    with `calibration.assimilate` that of `assimilate_later`.
     """
     settings.check(patient.days.tolist(), model, prior)
     last_day = settings.last_calibrated_day(patient.days.tolist())
@@ -67,9 +71,8 @@ def run_longitudinal(
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
         )
-        posterior, identifiability = calibrate(
-            run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed
-        )
+        fit = fitted(run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed)
+        posterior, identifiability = fit.posterior.attach(fit.fine), fit.identifiability
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(
@@ -108,6 +111,17 @@ def run_longitudinal(
             rows += course_metrics(laboratory)
         rows += parameter_metrics(posterior, true_parameters(patient, posterior))
         run.write_metrics(rows)
+    assimilated = assimilate_later(
+        run,
+        _on_grid_of(fit),
+        lambda day: fit.problem_until(patient.until(day)),
+        [visit.day for visit in patient.visits_after(last_day)],
+        calibrator,
+        settings,
+        regimen=patient.regimen,
+        quantities=["whole_tumor_volume_mm3"],
+        seed=seed,
+    )
     comparison = compare_options(
         run, twin, options, settings, given=patient.regimen, decision_day=last_day, outcome="whole_tumor_volume_mm3"
     )
@@ -134,12 +148,15 @@ def run_longitudinal(
             assert isinstance(one, Forecast)
             response[name] = complete_response(one, float(one.times[-1]))
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, coverage, origin) | {
         "scores_by_visit": scores,
+        "forecast": prediction.volume_rows(),
         "scores_of_laboratory": laboratory,
         "progression": [one.row() for one in progression],
         "options": None if comparison is None else comparison.rows(),
+        "best_option": None if comparison is None else comparison.evidence(),
         **recommendation_results(recommendation),
+        **assimilation_results(assimilated),
         "complete_response": None if response is None else {name: asdict(one) for name, one in response.items()},
         "displacement": None if displacement is None else displacement.rows,
     }
@@ -155,15 +172,24 @@ def run_longitudinal(
             laboratory=laboratory,
             metrics=rows,
             progression=progression,
+            assimilated=assimilated,
             comparison=comparison,
             recommendation=recommendation,
             options=options,
             uncalibrated=twin.uncalibrated,
             response=response,
             displacement=displacement,
+            coverage=coverage,
             provenance=origin,
             seconds=dict(run.seconds),
         )
-        write_report(report, run.folder / "report.html")
+        run.write_report(report)
     run.write_json("results.json", results | {"seconds": run.seconds})
     return results
+
+
+def _on_grid_of(fit: Fitted) -> DigitalTwin:
+    """The twin on the grid of the fit, which is the one that can be told a visit."""
+    assert fit.posterior.problem is not None
+    model = fit.posterior.problem.whole.model
+    return DigitalTwin(model, fit.posterior.map_estimate, fit.posterior.credible_interval(0.95))

@@ -20,9 +20,11 @@ from twinjax.imaging import write_nifti
 from twinjax.imaging.features import tumor_features
 from twinjax.job.provenance import code_revision
 from twinjax.patient import ClinicalCourse, PatientData, Visit
+from twinjax.report import PatientReport, content_of, write_report
 from twinjax.report.style import quantity_label
 from twinjax.twin import Comparison
 from twinjax.twin.accuracy import true_parameters
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -116,6 +118,11 @@ class Run:
             text = "  %-34s %.3g [%.3g, %.3g] %s, best in %.0f %% of draws"
             log.info(text, row["option"], *ends, unit, chance)
 
+    def write_report(self, report: PatientReport) -> None:
+        """`report.html`, and what it says as plain values: `report.json`."""
+        write_report(report, self.folder / "report.html")
+        self.write_json("report.json", content_of(report))
+
     def write_text(self, name: str, text: str) -> None:
         """`text` as a file, written whole or not at all."""
         path = self.folder / name
@@ -140,6 +147,7 @@ def common_results(
     posterior: Posterior,
     identifiability: Identifiability,
     metrics: list[dict[str, Any]],
+    coverage: Sequence[MeasuredCoverage],
     origin: dict[str, Any],
 ) -> dict[str, Any]:
     """What `results.json` holds of every job."""
@@ -150,6 +158,7 @@ def common_results(
         "diagnostics": dict(posterior.diagnostics),
         "identifiability": {"parameters": identifiability.rows(), "warnings": identifiability.warnings},
         "metrics": metrics,
+        "coverage_on_virtual_patients": [one.row() for one in coverage] or "not measured",
         "truth": patient.truth if isinstance(patient, ClinicalCourse) else true_parameters(patient, posterior),
         "provenance": origin,
     }

@@ -24,6 +24,7 @@ from twinjax.model import AbstractLumpedModel, AbstractTumorModel, UntimedFisher
 from twinjax.patient import ClinicalCourse, PatientData, RawPatient, VirtualCourse, course_of_sizes
 from twinjax.patient.virtual import VirtualPatient, generate
 from twinjax.twin import SwitchingQuestion, TargetQuestion
+from twinjax.twin.coverage import measured_coverage
 
 log = logging.getLogger("twinjax")
 
@@ -61,8 +62,8 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
             f"model={choices['model']} works on scans, which patient={choices['patient']} does not have; choose a "
             "model and a patient that go together"
         )
-    compares = len(settings.options) > 1 and not single
-    job = Run(folder, stages=4 + virtual + scanned + raw + compares + (question is not None))
+    compares, assimilates = len(settings.options) > 1 and not single, settings.assimilate and not single
+    job = Run(folder, stages=4 + virtual + scanned + raw + compares + (question is not None) + assimilates)
     job.write_text("config.yaml", OmegaConf.to_yaml(config, resolve=True))
     log.info("twinjax: results go to %s", folder)
     parts["calibrator"] = in_folder(parts["calibrator"], job.folder)
@@ -78,6 +79,7 @@ def run_patient(config: DictConfig, folder: str | Path, choices: Mapping[str, st
     log.info("  %s", patient)
     plain = without_places(OmegaConf.to_container(config, resolve=True))
     common = {"settings": settings, **parts, "seed": config.seed, "config": OmegaConf.to_yaml(plain)}
+    common["coverage"] = measured_coverage(choices["model"], choices.get("calibrator"), settings.model_error)
     if isinstance(model, AbstractLumpedModel):
         assert not isinstance(question, TargetQuestion)
         course = patient if isinstance(patient, ClinicalCourse) else course_of_sizes(patient, model.size_quantity)

@@ -36,6 +36,7 @@ class JobSettings:
     max_step: float = 3.5
     profile: bool = False
     model_error: float = 0.0
+    assimilate: bool = False
     horizon_days: float = 180.0
     interval_days: float = 7.0
     draws: int = 100
@@ -68,7 +69,11 @@ class JobSettings:
             if unit not in CRITERIA:
                 raise InputError(f"forecast.progression: '{unit}' is unknown; choose one of {', '.join(CRITERIA)}")
             criterion_for(unit, name)
-        for name, key in (("mass_effect", "forecast.mass_effect"), ("profile", "calibration.profile")):
+        for name, key in (
+            ("mass_effect", "forecast.mass_effect"),
+            ("profile", "calibration.profile"),
+            ("assimilate", "calibration.assimilate"),
+        ):
             if not isinstance(value := getattr(self, name), bool):
                 raise InputError(f"{key} must be true or false, got {value}")
         known = choices("treatment")
@@ -125,6 +130,11 @@ class JobSettings:
             raise InputError(
                 f"forecast.baseline_day must lie between the first and the last calibrated visit (day {days[0]:g} and "
                 f"{last:g}), got {self.baseline_day}"
+            )
+        if self.assimilate and last == days[-1]:
+            raise InputError(
+                "calibration.assimilate=true needs visits after calibration.until_day, which are told to the twin one "
+                f"by one; the last of this patient is of day {days[-1]:g}"
             )
         if sum(day <= last for day in days) < 2:
             raise InputError(

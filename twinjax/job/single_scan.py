@@ -1,6 +1,7 @@
 """One scan: front width and growth length, the equal-volume radiotherapy plan and its score, report."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -20,10 +21,10 @@ from twinjax.job.settings import JobSettings
 from twinjax.job.target import organ_at_risk, recommend_target
 from twinjax.model import AbstractSpatialModel, UntimedFisherKPP
 from twinjax.patient import PatientData
-from twinjax.report import write_report
 from twinjax.report.single_scan import single_scan_report
 from twinjax.twin import DigitalTwin, Forecast, TargetQuestion, equal_volume_plan, recurrence_coverage, standard_plan
 from twinjax.twin.accuracy import fit_metrics, metric_row, parameter_metrics, true_parameters
+from twinjax.twin.coverage import MeasuredCoverage
 
 log = logging.getLogger("twinjax")
 
@@ -43,11 +44,12 @@ def run_single_scan(
     solver: diffrax.AbstractSolver | None = None,
     seed: int = 0,
     config: str = "",
+    coverage: Sequence[MeasuredCoverage] = (),
 ) -> dict[str, Any]:
     """The single-scan job; writes all files into `run.folder` and returns the results.
 
-    Files: `report.html`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`, `metrics.csv`,
-    `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
+    Files: `report.html`, `report.json`, `features.csv`, `posterior.nc`, `parameters.csv`, `identifiability.csv`,
+    `metrics.csv`, `results.json`, `density_mean.nii.gz`, `density_std.nii.gz`, `plan_standard.nii.gz` and
     `plan_model.nii.gz` on the patient's grid; with a `question` those of `recommend_target`.
     """
     settings.check(patient.days.tolist(), model, prior)
@@ -95,7 +97,7 @@ def run_single_scan(
         )
     rates = _rates(posterior)
     origin = provenance(config, seed, patient)
-    results = common_results(patient, posterior, identifiability, rows, origin) | {
+    results = common_results(patient, posterior, identifiability, rows, coverage, origin) | {
         "rates_for_front_speeds": rates,
         **recommendation_results(recommendation),
     }
@@ -109,10 +111,11 @@ def run_single_scan(
             metrics=rows,
             rates=rates,
             recommendation=recommendation,
+            coverage=coverage,
             provenance=origin,
             seconds=dict(run.seconds),
         )
-        write_report(report, run.folder / "report.html")
+        run.write_report(report)
     run.write_json("results.json", results | {"seconds": run.seconds})
     return results
 

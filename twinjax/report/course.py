@@ -7,7 +7,10 @@ from matplotlib.figure import Figure
 
 from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import ClinicalCourse
-from twinjax.report.figure import ObservedPoints, treatment_marks, volume_curve
+from twinjax.report.accuracy import CAPTION, accuracy_figure, shares_below
+from twinjax.report.assimilation import assimilation_section, assimilation_sentence
+from twinjax.report.coverage import coverage_tables, coverage_text, coverage_words
+from twinjax.report.figure import ObservedPoints, timeline, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
 from twinjax.report.progression import progression_sentence, progression_table
 from twinjax.report.recommended import Advice, recommended
@@ -17,6 +20,8 @@ from twinjax.report.style import quantity_label, with_unit
 from twinjax.report.table import interval_text, metric_cells, metrics_table, posterior_warnings
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CourseForecast
+from twinjax.twin.assimilated import AssimilatedVisit
+from twinjax.twin.coverage import MeasuredCoverage
 from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.time_to_progression import ProgressionForecast
 
@@ -37,6 +42,8 @@ def course_report(
     scores: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     progression: Sequence[ProgressionForecast] = (),
+    coverage: Sequence[MeasuredCoverage] = (),
+    assimilated: Sequence[AssimilatedVisit] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -47,7 +54,8 @@ def course_report(
     """The report of a calibration up to `last_day` and its forecast.
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
-    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `progression` of the forecast; `comparison` of `options`,
+    `scores` and `metrics` of `twinjax.twin.course_accuracy`; `progression` of the forecast; `coverage`, what
+    such intervals held (`measured_coverage`); `assimilated`, the visits after the fit; `comparison` of `options`,
     whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the parameters that
     forecasts draw from their prior; `seconds` per stage.
     """
@@ -55,7 +63,9 @@ def course_report(
     held = [score for score in scores if score["held_out"]]
     summary, key_figures = _summary(posterior, prediction, last_day, held, comparison)
     summary += [progression_sentence(one) for one in progression]
-    sections = [_forecast_section(patient, prediction, last_day, progression)]
+    if coverage:
+        summary.append(coverage_words(coverage))
+    sections = [_forecast_section(patient, prediction, last_day, progression, coverage)]
     if metrics:
         sections.append(_accuracy_section(held, metrics))
     sections.append(
@@ -67,6 +77,9 @@ def course_report(
         )
     )
     sections.append(identifiability_section(identifiability))
+    if assimilated:
+        sections.append(assimilation_section(assimilated))
+        summary.append(assimilation_sentence(assimilated))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     if recommendation is not None:
@@ -112,6 +125,12 @@ def _summary(posterior, prediction, last_day, held, comparison) -> tuple[list[st
     return summary, key_figures
 
 
+def _timeline(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Figure:
+    measured = {quantity_label(name)[0]: days.tolist() for name, (days, _) in patient.measurements.items()}
+    marks = treatment_marks(patient.regimen)
+    return timeline(measured, marks, last_day=last_day, horizon=float(prediction.times[-1]))
+
+
 def measurement_figure(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> Figure:
     """Each measured quantity over time, with what was measured and given."""
     observed = {
@@ -150,14 +169,21 @@ def measurement_table(held: list[dict[str, Any]]) -> Table:
 
 
 def _forecast_section(
-    patient: ClinicalCourse, prediction: CourseForecast, last_day: float, progression: Sequence[ProgressionForecast]
+    patient: ClinicalCourse,
+    prediction: CourseForecast,
+    last_day: float,
+    progression: Sequence[ProgressionForecast],
+    coverage: Sequence[MeasuredCoverage],
 ) -> Section:
     return Section(
         "Forecast",
         "Each measured quantity over time with 50 % and 90 % intervals of what would be measured: the uncertainty of "
-        "the parameters and the scatter of the measurement.",
-        [("Measurements and forecast.", measurement_figure(patient, prediction, last_day))],
-        [progression_table(progression)] if progression else [],
+        "the parameters and the scatter of the measurement.\n\n" + coverage_text(coverage),
+        [
+            ("What was measured and given, and when.", _timeline(patient, prediction, last_day)),
+            ("Measurements and forecast.", measurement_figure(patient, prediction, last_day)),
+        ],
+        [*([progression_table(progression)] if progression else []), *coverage_tables(coverage)],
     )
 
 
@@ -165,7 +191,8 @@ def _accuracy_section(held: list[dict[str, Any]], metrics: list[dict[str, Any]])
     return Section(
         "How good was it",
         "The forecast of the held-out measurements, beside carrying the last value forward.",
-        tables=[
+        [(CAPTION, accuracy_figure(metrics, shares_below(held)))] if held else [],
+        [
             measurement_table(held),
             metrics_table(metric_cells(metrics), "Accuracy at the held-out measurements."),
         ],

@@ -57,6 +57,48 @@ def day_blocks(days) -> list[tuple[float, float]]:
 
 
 @styled
+def timeline(
+    measured: Mapping[str, Sequence[float]],
+    treatments: Sequence[TreatmentMark] = (),
+    *,
+    last_day: float,
+    horizon: float,
+) -> Figure:
+    """What was measured and given, and when: a row for each of `measured` and of `treatments`, days on one axis.
+
+    Measurements up to `last_day` were calibrated on (filled), later ones held out (open); the forecast ends at
+    `horizon`.
+    """
+    figure = Figure(figsize=(9.8, 0.36 * (len(measured) + len(treatments)) + 1.1))
+    panels = figure.subplots(1 + bool(treatments), 1, squeeze=False, sharex=True)[:, 0]
+    if treatments:
+        grid = panels[0].get_gridspec()
+        grid.set_height_ratios([len(measured), len(treatments)])
+        _treatment_strip(panels[1], treatments, named=True)
+    panel = panels[0]
+    for row, days in enumerate(measured.values()):
+        days = np.asarray(days, float)
+        for keep, face, label in (
+            (days <= last_day, COLORS["ink"], "used in calibration"),
+            (days > last_day, "white", "held out"),
+        ):
+            if keep.any():
+                edge = {"color": COLORS["ink"], "markerfacecolor": face, "markeredgewidth": 1.4}
+                marker = "o" if face != "white" else "D"
+                panel.plot(days[keep], np.full(keep.sum(), row), marker, label=label, **edge)
+    panel.set_yticks(range(len(measured)), list(measured), fontsize=8.5)
+    panel.set_ylim(len(measured) - 0.45, -0.55)
+    panel.tick_params(axis="y", length=0)
+    panel.spines["left"].set_visible(False)
+    for each in panels:
+        each.axvline(last_day, color=COLORS["muted"], linestyle=(0, (4, 3)), linewidth=1)
+        each.axvspan(last_day, horizon, color=COLORS["grid"], alpha=0.5, linewidth=0)
+    panels[-1].set_xlabel("days since baseline; grey: forecast")
+    legend_below(figure, [panel], 2)
+    return figure
+
+
+@styled
 def volume_curve(
     times,
     quantities: Draws,

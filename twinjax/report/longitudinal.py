@@ -10,9 +10,12 @@ from twinjax.calibration import Identifiability, Posterior
 from twinjax.imaging.features import volume_mm3
 from twinjax.imaging.scan import REGIONS
 from twinjax.patient import PatientData
+from twinjax.report.accuracy import CAPTION, accuracy_figure, shares_below
 from twinjax.report.anatomy import density_maps, displacement_maps, scan_overview
+from twinjax.report.assimilation import assimilation_section, assimilation_sentence
 from twinjax.report.course import measurement_figure, measurement_table
-from twinjax.report.figure import ObservedPoints, score_bars, treatment_marks, volume_curve
+from twinjax.report.coverage import coverage_tables, coverage_text, coverage_words
+from twinjax.report.figure import ObservedPoints, score_bars, timeline, treatment_marks, volume_curve
 from twinjax.report.identifiability import identifiability_section
 from twinjax.report.progression import progression_sentence, progression_table
 from twinjax.report.recommended import Advice, recommended
@@ -26,6 +29,7 @@ from twinjax.report.section import (
     timing_section,
     visibility_levels,
 )
+from twinjax.report.style import quantity_label
 from twinjax.report.table import (
     interval_text,
     metric_cells,
@@ -42,6 +46,8 @@ from twinjax.twin import (
     Forecast,
 )
 from twinjax.twin.accuracy import TRUE_PARAMETERS, segmented_regions, true_density, true_parameters, true_volume
+from twinjax.twin.assimilated import AssimilatedVisit
+from twinjax.twin.coverage import MeasuredCoverage
 from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.time_to_progression import ProgressionForecast
 
@@ -65,6 +71,8 @@ def longitudinal_report(
     metrics: list[dict[str, Any]],
     laboratory: Sequence[dict[str, Any]] = (),
     progression: Sequence[ProgressionForecast] = (),
+    coverage: Sequence[MeasuredCoverage] = (),
+    assimilated: Sequence[AssimilatedVisit] = (),
     comparison: Comparison | None,
     recommendation: Advice | None = None,
     options: Mapping[str, Regimen],
@@ -78,15 +86,18 @@ def longitudinal_report(
 
     **Arguments:** `identifiability`, what `twinjax.calibration.identify` says of the posterior;
     `scores` and `metrics` of `twinjax.twin.accuracy`; `laboratory` of `course_scores`; `progression` of the forecast;
-    `comparison` of `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on;
-    `uncalibrated`, the parameters that forecasts draw from their prior; `response`, option to the chance of a complete
-    response; `displacement` of the brain; `seconds` per stage.
+    `coverage`, what such intervals held (`measured_coverage`); `assimilated`, the visits after the fit; `comparison` of
+    `options`, whose day 0 is `last_day`, or None; `recommendation`, a plan from `last_day` on; `uncalibrated`, the
+    parameters that forecasts draw from their prior; `response`, option to the chance of a complete response;
+    `displacement` of the brain; `seconds` per stage.
     """
     calibrated = [day for day in patient.days.tolist() if day <= last_day]
     assert posterior.problem is not None
     held = [score for score in scores if score["held_out"] and score["reference"] == "segmentation"]
     summary, key_figures = _summary(posterior, prediction, calibrated, held, comparison)
     summary += [progression_sentence(one) for one in progression if one.quantity == WHOLE_TUMOR]
+    if coverage:
+        summary.append(coverage_words(coverage))
     for row in metrics:
         if row["metric"] == TRUE_PARAMETERS:
             inside = round(row["value"] * row["n"] / 100)
@@ -98,10 +109,13 @@ def longitudinal_report(
             "Scans",
             "Every visit in the plane where the tumour is largest. Contours are the segmentation: core solid, whole "
             "tumour dashed.",
-            [("Scans with the segmented tumour.", scan_overview(patient.visits))],
+            [
+                ("What was measured and given, and when.", _timeline(patient, prediction, last_day)),
+                ("Scans with the segmented tumour.", scan_overview(patient.visits)),
+            ],
             [visits_table(patient.visits, calibrated_days=calibrated)],
         ),
-        _forecast_section(patient, posterior, prediction, last_day, progression),
+        _forecast_section(patient, posterior, prediction, last_day, progression, coverage),
     ]
     if displacement is not None:
         sections.append(_displacement_section(patient, displacement))
@@ -116,6 +130,9 @@ def longitudinal_report(
         )
     )
     sections.append(identifiability_section(identifiability))
+    if assimilated:
+        sections.append(assimilation_section(assimilated))
+        summary.append(assimilation_sentence(assimilated))
     if comparison is not None:
         sections.append(options_section(comparison, options, uncalibrated))
     if recommendation is not None:
@@ -171,6 +188,7 @@ def _forecast_section(
     prediction: Forecast,
     last_day: float,
     progression: Sequence[ProgressionForecast],
+    coverage: Sequence[MeasuredCoverage],
 ) -> Section:
     horizon, domain = float(prediction.times[-1]), prediction.domain
     maps_at = sorted({day for day in patient.days.tolist() if last_day < day < horizon} | {horizon})
@@ -190,13 +208,14 @@ def _forecast_section(
     return Section(
         "Forecast",
         "Volumes over time with 50 % and 90 % intervals of what a segmentation would measure: the uncertainty of "
-        "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.",
+        "the parameters, the scatter of segmentation, and the error of the model at the visits it was fitted to.\n\n"
+        + coverage_text(coverage),
         [
             ("Volume over time.", _volume_figure(patient, prediction, last_day)),
             *laboratory,
             ("Predicted density of tumour cells.", maps),
         ],
-        [progression_table(progression)] if progression else [],
+        [*([progression_table(progression)] if progression else []), *coverage_tables(coverage)],
         viewer=orthogonal_viewer(
             patient.visits, prediction, last_day=last_day, treatments=treatment_marks(patient.regimen)
         ),
@@ -229,12 +248,25 @@ def _accuracy_section(
         "How good was it",
         "The forecast of the held-out visits against their segmentations and, for a synthetic patient, the truth "
         "that it was made with.",
-        [("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85))] if held else [],
+        [
+            ("Overlap at the held-out visits.", score_bars(days, bars, title="Dice", target=0.85)),
+            (CAPTION, accuracy_figure(metrics, shares_below(held) | shares_below(measured))),
+        ]
+        if held
+        else [],
         [
             metrics_table(metric_cells(metrics), "Accuracy at the held-out visits, against the project's targets."),
             *([measurement_table(measured)] if measured else []),
         ],
     )
+
+
+def _timeline(patient: PatientData, prediction: Forecast, last_day: float) -> Figure:
+    measured = {"scan": patient.days.tolist()}
+    for name, (days, _) in ({} if patient.laboratory is None else patient.laboratory.measurements).items():
+        measured[quantity_label(name)[0]] = days.tolist()
+    marks = treatment_marks(patient.regimen)
+    return timeline(measured, marks, last_day=last_day, horizon=float(prediction.times[-1]))
 
 
 def _volume_figure(patient: PatientData, prediction: Forecast, last_day: float) -> Figure:

@@ -17,6 +17,19 @@ PLANS = {"standard": SERIES[1], "recommended": SERIES[0]}
 CONTROL = {
     "final_size": "{} on the last day",
     "time_to_progression": "the time until {} has progressed over that of the decision",
+    "tumor_control_probability": "the probability that no clonogenic cell is left where {} is smallest",
+}
+
+CLONOGENS = (
+    "The probability of tumour control is exp(-N), N the volume times {:g} clonogenic cells a mm³. That number is not "
+    "known of a patient: read the probabilities against each other, not by themselves."
+)
+
+# What is no reason to change a treatment (`AbstractControl.negligible`).
+NOTICED = {
+    "final_size": "1 % of the size or a day",
+    "time_to_progression": "1 % of the size or a day",
+    "tumor_control_probability": "one of a hundred in the probability of tumour control",
 }
 
 
@@ -31,6 +44,8 @@ def recommendation_section(made: Recommendation) -> Section:
         "patient bears no more than under the standard plan. The search works on other draws than those that tell of "
         f"the plan here. {criterion_words(made.criterion, AT_DECISION)}\n\n{verdict(made)}\n\n{CAVEAT}"
     )
+    if made.tumor_control is not None:
+        text += f"\n\n{CLONOGENS.format(made.question.clonogens_per_mm3)}"
     if made.doubts:
         text += f"\n\nIn doubt: {'; '.join(made.doubts)}."
     tables = [_limits_table(made), _evidence_table(made), _front_table(made)]
@@ -44,8 +59,8 @@ def verdict(made: Recommendation) -> str:
     found, label = made.evidence(), lower_first(quantity_label(made.outcome)[0])
     if not made.better:
         return (
-            "No plan within the limits did better than the standard by what can be noticed, 1 % of the size or a day, "
-            "on draws that the search had not seen: it stays."
+            "No plan within the limits did better than the standard by what can be noticed, "
+            f"{NOTICED[made.question.control]}, on draws that the search had not seen: it stays."
         )
     ratio, gained = found["ratio"], found["days_gained"]
     return (
@@ -53,6 +68,7 @@ def verdict(made: Recommendation) -> str:
         f"{ratio['upper']:.2f}) the {label} on day {made.times[-1]:g}, less in "
         f"{100 * found['probability_smaller']:.0f} % of the draws; progression ({made.criterion.label}, over the size "
         f"at the decision) comes {gained['median']:.0f} days later ({gained['lower']:.0f} to {gained['upper']:.0f})."
+        + ("" if made.tumor_control is None else f" Tumour control: {_control_row(made)[2]}.")
     )
 
 
@@ -159,6 +175,7 @@ def _evidence_table(made: Recommendation) -> Table:
     rows = [
         [f"{label} on day {made.times[-1]:g}, times the standard's", *(f"{ratio[k]:.2f}" for k in ratio)],
         ["progression later by, days", *(f"{gained[k]:.1f}".replace("-", "−") for k in gained)],
+        *([] if made.tumor_control is None else [_control_row(made)]),
         ["probability of a smaller tumour", "", f"{100 * found['probability_smaller']:.0f} %", ""],
         ["probability of later progression", "", f"{100 * found['probability_later']:.0f} %", ""],
         [
@@ -170,6 +187,12 @@ def _evidence_table(made: Recommendation) -> Table:
     ]
     caption = f"Recommended against standard, over {found['draws']} draws."
     return Table(["measure", "90 % from", "median", "90 % to"], rows, caption)
+
+
+def _control_row(made: Recommendation) -> list[str]:
+    assert made.tumor_control is not None
+    chances = [f"{100 * made.tumor_control[plan]:.3g} %" for plan in ("recommended", "standard")]
+    return ["probability of tumour control, mean", "", f"{chances[0]}, standard {chances[1]}", ""]
 
 
 def _front_table(made: Recommendation) -> Table:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,34 @@ def write_report(report: PatientReport, path: str | Path) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def content_of(report: PatientReport) -> dict[str, Any]:
+    """All that the report says as plain values: texts and tables; of pictures and the viewer the caption alone."""
+    return {
+        "title": report.title,
+        "subject": report.subject,
+        "patient": report.patient_id,
+        "synthetic": report.synthetic,
+        "warnings": list(report.warnings),
+        "key_figures": [asdict(one) for one in report.key_figures],
+        "summary": list(report.summary),
+        "sections": [
+            {
+                "title": section.title,
+                "text": section.text,
+                "viewer": None if section.viewer is None else section.viewer.caption,
+                "figures": [caption for caption, _ in section.figures],
+                "tables": [
+                    {"caption": one.caption, "columns": list(one.columns), "rows": [list(row) for row in one.rows]}
+                    for one in section.tables
+                ],
+            }
+            for section in report.sections
+        ],
+        "limitations": list(report.limitations),
+        "provenance": dict(report.provenance),
+    }
 
 
 def format_cell(value: Cell) -> str:

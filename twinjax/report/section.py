@@ -18,6 +18,7 @@ from twinjax.report.figure import (
 )
 from twinjax.report.progression import criterion_words
 from twinjax.report.report import KeyFigure, Section, Table
+from twinjax.report.style import lower_first, quantity_label
 from twinjax.report.table import (
     burden_table,
     diagnostics_table,
@@ -29,6 +30,7 @@ from twinjax.report.table import (
 from twinjax.treatment import Regimen
 from twinjax.twin import Comparison, CompleteResponse
 from twinjax.twin.comparison import SINCE_DECISION
+from twinjax.twin.recommendation import CAVEAT
 from twinjax.twin.solution import visibility_threshold
 
 # What a tumour is best drawn on, in this order.
@@ -121,20 +123,35 @@ def options_section(
         listed = ", ".join(name.replace("_", " ") for name in uncalibrated)
         unseen = f"\n\nNot yet given to this patient, and so drawn from the prior: {listed}."
     times = next(iter(comparison.forecasts.values())).times
+    draws = len(comparison.final[comparison.best])
     figure = option_comparison(outcomes, quantity=quantity, curves=curves, times=times)
     return Section(
         "Treatment options",
         f"Each option from day {comparison.decision_day:g} to day {comparison.horizon_days:g}, under the same "
         "draws of the posterior, so that differences are those of the treatment alone. "
         + criterion_words(comparison.criterion, SINCE_DECISION)
-        + unseen,
+        + unseen
+        + f"\n\n{option_verdict(comparison)}\n\n{CAVEAT}",
         [("Options compared.", figure)],
         [
             option_table(outcomes, quantity=quantity),
             _progression_table(comparison),
             burden_table({words(n): option for n, option in options.items()}),
+            *([sensitivity_table(comparison.sensitivity, draws, "the ratio")] if comparison.sensitivity else []),
         ],
     )
+
+
+def option_verdict(comparison: Comparison) -> str:
+    """What is expected of the best option against the next, in a sentence."""
+    found, label = comparison.evidence(), lower_first(quantity_label(comparison.outcome)[0])
+    ratio, gained = found["ratio"], {key: round(days) for key, days in found["days_gained"].items()}
+    return (
+        f"Against {words(found['against'])}, the next, {words(found['best'])} leaves {ratio['median']:.2f} times (90 % "
+        f"interval {ratio['lower']:.2f} to {ratio['upper']:.2f}) the {label} on day {comparison.horizon_days:g}, less "
+        f"in {100 * found['probability_smaller']:.0f} % of the draws; progression comes {gained['median']} days later "
+        f"({gained['lower']} to {gained['upper']}; counted until that day at most)."
+    ).replace("-", "−")
 
 
 def response_section(response: Mapping[str, CompleteResponse]) -> Section:

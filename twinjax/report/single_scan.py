@@ -1,6 +1,6 @@
 """The report of a patient with one scan: fit, target volume at equal volume, and what the lengths mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from twinjax.calibration import Identifiability, Posterior
 from twinjax.patient import PatientData
 from twinjax.report.anatomy import density_maps, plan_overlay, scan_overview
+from twinjax.report.coverage import coverage_tables, coverage_text
 from twinjax.report.identifiability import identifiability_section
 from twinjax.report.recommended import recommended
 from twinjax.report.report import KeyFigure, PatientReport, Section, Table
@@ -17,6 +18,7 @@ from twinjax.report.table import posterior_warnings, visits_table
 from twinjax.report.viewer import orthogonal_viewer
 from twinjax.twin import Forecast, TargetRecommendation
 from twinjax.twin.accuracy import segmented_regions
+from twinjax.twin.coverage import MeasuredCoverage
 from twinjax.twin.plan import TargetPlan
 from twinjax.twin.recommendation import CAVEAT
 
@@ -38,12 +40,13 @@ def single_scan_report(
     metrics: list[dict[str, Any]],
     rates: list[dict[str, float]],
     recommendation: TargetRecommendation | None = None,
+    coverage: Sequence[MeasuredCoverage] = (),
     provenance: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> PatientReport:
     """The report of a single-scan fit; `rates` are those of the fitted lengths at some front speeds.
 
-    `recommendation`: a target under the posterior, or None.
+    `recommendation`: a target under the posterior, or None; `coverage`: what such intervals held (`measured_coverage`).
     """
     low, high = posterior.credible_interval(0.9)["front_width"]
     found = {row["metric"]: row["value"] for row in metrics}
@@ -79,7 +82,7 @@ def single_scan_report(
             [("The scan with the segmented tumour.", scan_overview(patient.visits))] if scan.images else [],
             [visits_table(patient.visits)],
         ),
-        _density_section(patient, posterior, prediction),
+        _density_section(patient, posterior, prediction, coverage),
         _plan_section(patient, plan, metrics),
         calibration_section(
             posterior,
@@ -107,7 +110,9 @@ def single_scan_report(
     )
 
 
-def _density_section(patient: PatientData, posterior: Posterior, prediction: Forecast) -> Section:
+def _density_section(
+    patient: PatientData, posterior: Posterior, prediction: Forecast, coverage: Sequence[MeasuredCoverage]
+) -> Section:
     visit, domain = patient.visits[0], prediction.domain
     # The model's clock ends at 1; the pictures are titled with the day of the scan.
     prediction = replace(prediction, times=np.asarray([visit.day]))
@@ -119,8 +124,10 @@ def _density_section(patient: PatientData, posterior: Posterior, prediction: For
     )
     return Section(
         "Predicted cell density",
-        "Where the model sees tumour cells on the day of the scan, beyond what the scan shows.",
+        "Where the model sees tumour cells on the day of the scan, beyond what the scan shows.\n\n"
+        + coverage_text(coverage),
         [("Density and its uncertainty; the dotted contour is the segmented whole tumour.", maps)],
+        coverage_tables(coverage),
         viewer=orthogonal_viewer(patient.visits, prediction),
     )
 

@@ -1,7 +1,8 @@
 """Treatment options side by side, under the same draws of the posterior."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -10,9 +11,10 @@ from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.criteria import criterion_for
-from twinjax.twin.draws import interval, probability_best
+from twinjax.twin.draws import interval, levels, probability_best
 from twinjax.twin.forecast import Forecast
 from twinjax.twin.progression import SMALLEST_OUTCOME, Criterion, of_draws
+from twinjax.twin.recommendation import CAVEAT, rank_correlations, share_above_zero, without_rounding
 from twinjax.twin.twin import DigitalTwin
 
 # What progression is counted over.
@@ -36,6 +38,10 @@ class Comparison:
     - `probability_best`: option to the share of draws in which its outcome is the lowest at the horizon; options that
       are equal in a draw share it.
     - `best`: the option with the smallest mean log outcome at the horizon.
+    - `sensitivity`: parameter to Spearman's rank correlation, over the draws, with the logarithm of the ratio of the
+      outcome at the horizon, `best` over `next_best`.
+
+    Draws in which the solver failed under one of the options are left out of all.
     """
 
     forecasts: dict[str, Forecast | CourseForecast]
@@ -48,11 +54,40 @@ class Comparison:
     days_to_progression: dict[str, np.ndarray]
     probability_best: dict[str, float]
     best: str
+    sensitivity: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> list[str]:
+        """The options, best first."""
+        return sorted(self.final, key=lambda option: np.log(self.final[option]).mean())
+
+    @property
+    def next_best(self) -> str:
+        """The option that comes next to `best`, which is told against it."""
+        return next(option for option in self.ranked if option != self.best)
+
+    def evidence(self, level: float = 0.9) -> dict[str, Any]:
+        """What is expected of the best option against the next, draw by draw, and what that rests on."""
+        ratio = without_rounding(np.log(self.final[self.best]) - np.log(self.final[self.next_best]))
+        later = self.days_to_progression[self.best] - self.days_to_progression[self.next_best]
+        return {
+            "best": self.best,
+            "against": self.next_best,
+            "outcome": self.outcome,
+            "draws": len(ratio),
+            "ratio": {name: float(np.exp(value)) for name, value in levels(ratio, level).items()},
+            "probability_smaller": share_above_zero(-ratio),
+            "days_gained": levels(later, level),
+            "progression": self.criterion.told(SINCE_DECISION),
+            "probability_later": share_above_zero(without_rounding(later)),
+            "sensitivity": self.sensitivity,
+            "caveat": CAVEAT,
+        }
 
     def rows(self, level: float = 0.9) -> list[dict]:
         """One row per option, best first."""
         rows = []
-        for name in sorted(self.final, key=lambda option: np.log(self.final[option]).mean()):
+        for name in self.ranked:
             low, median, high = interval(self.final[name], level)
             against = interval(self.final[name] / self.final[self.best], level)
             rows.append(
@@ -110,10 +145,14 @@ def compare(
         ahead = option.shifted(decision_day)
         burden[name] = ahead.burden()
         forecasts[name] = twin.predict(horizon_days, times.tolist(), regimen=past + ahead, draws=draws, fields=False)
-    courses = {name: np.maximum(f.quantities[outcome], SMALLEST_OUTCOME) for name, f in forecasts.items()}
+    kept = _in_all(forecasts, draws)
+    courses = {
+        name: np.maximum(f.quantities[outcome][np.isin(f.drawn, kept)], SMALLEST_OUTCOME)
+        for name, f in forecasts.items()
+    }
     final = {name: course[:, -1] for name, course in courses.items()}
     best = min(final, key=lambda name: np.log(final[name]).mean())
-    return Comparison(
+    made = Comparison(
         forecasts,
         burden,
         decision_day,
@@ -125,3 +164,16 @@ def compare(
         probability_best(final),
         best,
     )
+    ratio = without_rounding(np.log(final[best]) - np.log(final[made.next_best]))
+    z = twin.whitened_draws(draws)[kept] if twin.draw_uncertainty else np.zeros((1, 0))
+    columns = twin.scalar_columns if twin.draw_uncertainty else {}
+    return replace(made, sensitivity=rank_correlations(ratio, z, columns))
+
+
+def _in_all(forecasts: Mapping[str, Forecast | CourseForecast], draws: int) -> np.ndarray:
+    """The draws that were solved under every option: draw s of one is draw s of the others."""
+    kept = np.arange(draws)
+    for one in forecasts.values():
+        assert one.drawn is not None
+        kept = np.intersect1d(kept, one.drawn)
+    return kept

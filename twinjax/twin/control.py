@@ -12,6 +12,11 @@ from jaxtyping import Array, Float
 from twinjax.core.errors import InputError
 from twinjax.twin.progression import SMALLEST_OUTCOME, Criterion
 
+# 10^7 a mL; our own choice: what a tumour has is not known of a patient.
+CLONOGENS_PER_MM3 = 1e4
+# So little that what e-fold fewer cells add is a tenth of what is `negligible`.
+HOPELESS = 1e-3
+
 
 class AbstractControl(abc.ABC):
     """A loss of one draw's course: lower is better.
@@ -62,10 +67,37 @@ class TimeToProgression(AbstractControl):
         return -self.criterion.regrowth_day(times, course)
 
 
+@dataclass(frozen=True)
+class TumorControl(AbstractControl):
+    """Minus the probability that no clonogenic cell is left where there are fewest, exp(-N): TCP.
+
+    N is the outcome (mm³) times `clonogens_per_mm3`, as a Poisson number (Munro and Gilbert 1961, Br J Radiol 34:246;
+    Webb and Nahum 1993, Phys Med Biol 38:653), on that of the days at which the loss looks on which it is smallest.
+    Where many are left under every plan the probability is 0 and has no gradient: `HOPELESS` log (1 + N) is added to
+    the loss, so that fewer are still better.
+    """
+
+    clonogens_per_mm3: float = CLONOGENS_PER_MM3
+    # One of a hundred patients.
+    negligible: ClassVar[float] = 0.01
+
+    def times(self, grid):
+        return grid
+
+    def loss(self, times, course):
+        left = self.clonogens_per_mm3 * jnp.min(course)
+        return HOPELESS * jnp.log1p(left) - jnp.exp(-left)
+
+    def probability(self, course: Float[np.ndarray, "draws T"]) -> Float[np.ndarray, " draws"]:
+        """TCP of each draw."""
+        return np.exp(-self.clonogens_per_mm3 * np.asarray(course).min(axis=1))
+
+
 # Name to the control under a criterion of progression.
 CONTROLS: dict[str, Callable[[Criterion], AbstractControl]] = {
     "final_size": lambda criterion: FinalSize(),
     "time_to_progression": TimeToProgression,
+    "tumor_control_probability": lambda criterion: TumorControl(),
 }
 
 

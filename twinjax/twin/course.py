@@ -32,7 +32,8 @@ class CourseForecast:
     **Fields:** `times` (T,) days since baseline; `quantities`, name to (draws, T), that of the model's size with the
     error of a model that walks (`course_problem`, `model_error`); `noise`, measured quantity to the
     deviation of the logarithm of a new measurement; `offset`, likewise, what is added before that logarithm;
-    `failed_draws`, which the solver could not follow and which are left out.
+    `failed_draws`, which the solver could not follow and which are left out; `drawn` (draws,), which of the draws that
+    were asked for are there: forecasts under different treatments are paired by it.
     """
 
     times: np.ndarray
@@ -40,6 +41,7 @@ class CourseForecast:
     noise: dict[str, float]
     offset: dict[str, float]
     failed_draws: int
+    drawn: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -48,6 +50,7 @@ class CourseForecast:
         quantities: Mapping[str, np.ndarray],
         measured: Iterable[QuantityObservation],
         failed: int,
+        drawn: np.ndarray | None = None,
     ) -> "CourseForecast":
         """Of the `measured` among the quantities that a model predicts."""
         found = list(measured)
@@ -57,6 +60,7 @@ class CourseForecast:
             {o.quantity: float(o.noise_std) for o in found},
             {o.quantity: float(o.offset) for o in found},
             failed,
+            drawn,
         )
 
     def at(self, days: Sequence[float]) -> "CourseForecast":
@@ -117,7 +121,7 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
         raise SolverError(f"{failed} of {len(draws)} posterior draws could not be solved; the posterior is not usable")
     measured = [o for o in whole.observation.values() if isinstance(o, QuantityObservation)]
     kept = {name: values[success] for name, values in quantities.items()}
-    return CourseForecast.of(times, kept, measured, failed)
+    return CourseForecast.of(times, kept, measured, failed, np.flatnonzero(success))
 
 
 @eqx.filter_jit

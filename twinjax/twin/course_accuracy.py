@@ -10,6 +10,9 @@ from twinjax.twin.accuracy import metric_row
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval
 
+# With fewer pairs a correlation says nothing.
+FEWEST_FOR_CONCORDANCE = 3
+
 
 def course_scores(patient: ClinicalCourse, prediction: CourseForecast, last_day: float) -> list[dict[str, Any]]:
     """One row per measurement that the forecast predicts: median, 90 % interval of a measurement, and errors.
@@ -64,6 +67,10 @@ def course_metrics(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for s in of_it
             if s["measured"] > 0 and s["last_value"] is not None
         ]
+        if len(of_it) >= FEWEST_FOR_CONCORDANCE:
+            predicted, measured = ([score[key] for score in of_it] for key in ("predicted", "measured"))
+            agreement = metric.concordance(np.asarray(predicted), np.asarray(measured))
+            rows.append(metric_row(f"concordance of {name}", agreement, "", len(of_it)))
         ranked = [score["crps"] for score in of_it if score["crps"] is not None]
         if error:
             rows.append(metric_row(f"median error of {name}", float(np.median(error)), "%", len(error)))

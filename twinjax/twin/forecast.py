@@ -19,6 +19,7 @@ from twinjax.core.errors import InputError, SolverError
 from twinjax.domain import Domain
 from twinjax.imaging.scan import REGIONS
 from twinjax.model import AbstractReactionDiffusionModel, AbstractSpatialModel
+from twinjax.model.volume import sphere_diameter
 from twinjax.observation import QuantityObservation
 from twinjax.twin.course import CourseForecast
 from twinjax.twin.draws import interval, places_of, with_scatter
@@ -52,6 +53,8 @@ class Forecast:
     - `volume_noise`: region to the deviation of log (volume + `LITTLE_VOLUME_MM3`) that a new segmentation is expected
       to have.
     - `failed_draws`: how many draws the solver could not follow; they are left out.
+    - `drawn`: (draws,) which of the draws that were asked for are there: forecasts under different treatments are
+      paired by it.
     - `laboratory`: the laboratory values that the patient has, as a forecast of a clinical course; None without any.
     """
 
@@ -64,6 +67,7 @@ class Forecast:
     volume_noise: dict[str, float]
     failed_draws: int
     laboratory: CourseForecast | None = None
+    drawn: np.ndarray | None = None
 
     def at(self, days: Sequence[float]) -> "Forecast":
         """The same forecast on some of its days only; `InputError` for a day that it does not have."""
@@ -89,6 +93,27 @@ class Forecast:
             raise InputError(f"'{quantity}' is not measured; measured are {', '.join(self.volume_noise)}")
         noise = self.volume_noise[region]
         return with_scatter(self.quantities[quantity], noise, offset=LITTLE_VOLUME_MM3, seed=seed)
+
+    def diameter(self, region: str, *, measured: bool = False) -> np.ndarray:
+        """(draws, T) mm, of the sphere of a region's volume; `measured` as `measured` has the volume.
+
+        A tumour that is no ball has a longer diameter. Raises `InputError` for a region that is not seen.
+        """
+        name = f"{region}_volume_mm3"
+        if name not in self.quantities:
+            known = ", ".join(key.removesuffix("_volume_mm3") for key in self.quantities if key != "cell_volume_mm3")
+            raise InputError(f"region '{region}' has no volume here; choose one of {known}")
+        return np.asarray(sphere_diameter(self.measured(name) if measured else self.quantities[name]))
+
+    def cell_count(self, cells_per_mm3: float) -> np.ndarray:
+        """(draws, T) tumour cells, of tissue that holds `cells_per_mm3` where it is full of them.
+
+        No scan shows that number: models know cells as a share of what the tissue holds. Raises `InputError` for one
+        that is not positive.
+        """
+        if not (np.isfinite(cells_per_mm3) and cells_per_mm3 > 0):
+            raise InputError(f"cells_per_mm3 must be a positive number, got {cells_per_mm3}")
+        return self.quantities["cell_volume_mm3"] * cells_per_mm3
 
     def progression(
         self, quantity: str, *, since: float | None = None, baseline: float | None = None, by: str | None = None
@@ -147,13 +172,14 @@ def forecast(
     shared = _Shared.of(tumor, problem, times)
     regions = [name for name in REGIONS if name in whole.observation]
     sums = {name: jnp.zeros(shared.shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
-    rows, failed = [], 0
-    for z in tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0):
+    rows, drawn, failed = [], [], 0
+    for number, z in enumerate(tqdm(draws, desc="  forecast", unit="draw", disable=not progress, mininterval=1.0)):
         density, thresholds, quantities, success = shared.one(z)
         if not bool(success):
             failed += 1
             continue
         rows.append({name: np.asarray(value)[: shared.days] for name, value in quantities.items()})
+        drawn.append(number)
         if fields:
             sums = _add(sums, density, thresholds)
     if failed > 0.1 * len(draws):
@@ -175,7 +201,8 @@ def forecast(
         shared.domain,
         volume_noise,
         failed,
-        CourseForecast.of(times, quantities, measured, failed) if measured else None,
+        CourseForecast.of(times, quantities, measured, failed, np.asarray(drawn)) if measured else None,
+        np.asarray(drawn),
     )
 
 

@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 from twinjax.core.count import check_counts
 from twinjax.core.errors import InputError
 from twinjax.treatment import Regimen
-from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit, named_regimen
+from twinjax.twin.adjustable import Adjustable, PlanVariables, dose_unit, is_number, named_regimen
 from twinjax.twin.ahead import Ahead
-from twinjax.twin.control import AbstractControl, control_named, tail_weights
+from twinjax.twin.control import CLONOGENS_PER_MM3, AbstractControl, TumorControl, control_named, tail_weights
 from twinjax.twin.dose_limits import DoseLimits
 from twinjax.twin.draws import interval, levels
 from twinjax.twin.plan_search import FoundPlan, search
@@ -32,9 +32,10 @@ class PlanQuestion:
     """What is asked: the standard of care, what of it may change, and what counts as control.
 
     **Fields:** `standard`, a name of conf/treatment or a regimen whose day 0 is the decision; `adjust`, name of a
-    treatment to how far it may change; `control`, `"final_size"` or `"time_to_progression"`; `tail`, the worst share of
-    draws whose mean is minimised (1: all, the mean; less: the conditional value at risk); `burdens`, the shares of the
-    limits at which the front of control against burden is drawn; `starts` and `max_iterations` of each search.
+    treatment to how far it may change; `control`, `"final_size"`, `"time_to_progression"` or
+    `"tumor_control_probability"`; `tail`, the worst share of draws whose mean is minimised (1: all, the mean; less: the
+    conditional value at risk); `burdens`, the shares of the limits at which the front of control against burden is
+    drawn; `starts` and `max_iterations` of each search; `clonogens_per_mm3`, of the probability of tumour control.
 
     Raises `InputError` for values that are none of these, or for what `adjust` asks that the standard does not have.
     """
@@ -46,6 +47,7 @@ class PlanQuestion:
     burdens: Sequence[float] = (0.6, 0.8, 1.2)
     starts: int = 2
     max_iterations: int = 60
+    clonogens_per_mm3: float = CLONOGENS_PER_MM3
     regimen: Regimen = field(init=False)
 
     def __post_init__(self):
@@ -53,6 +55,8 @@ class PlanQuestion:
         control_named(self.control)
         tail_weights(np.zeros(1), self.tail)
         check_counts(self, "starts", "max_iterations")
+        if not is_number(self.clonogens_per_mm3, above=0):
+            raise InputError(f"clonogens_per_mm3 must be a positive number, got {self.clonogens_per_mm3}")
         if not all(isinstance(share, int | float) and 0 < share < np.inf for share in self.burdens):
             raise InputError(f"burdens must be positive shares of the limits, got {list(self.burdens)}")
         wrong = [name for name, limits in self.adjust.items() if not isinstance(limits, Adjustable)]
@@ -60,6 +64,21 @@ class PlanQuestion:
             raise InputError(f"adjust: {', '.join(wrong)} must be an Adjustable")
         # What the plan itself can tell is refused before anything is solved.
         PlanVariables(self.regimen, self.adjust, first=0, decision_day=0.0)
+
+    def controlled(self, criterion: Criterion) -> AbstractControl:
+        """The loss of a draw's course."""
+        control = control_named(self.control)(criterion)
+        if isinstance(control, TumorControl):
+            return replace(control, clonogens_per_mm3=float(self.clonogens_per_mm3))
+        return control
+
+    def check(self, outcome: str) -> None:
+        """`InputError` for an outcome that the control cannot look at."""
+        if self.control == "tumor_control_probability" and not outcome.endswith("_mm3"):
+            raise InputError(
+                f"control: tumor_control_probability counts cells and needs a volume, not '{outcome}'; choose an "
+                "outcome in mm3, or another control"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +138,14 @@ class Recommendation:
 
     @property
     def control(self) -> AbstractControl:
-        return control_named(self.question.control)(self.criterion)
+        return self.question.controlled(self.criterion)
 
     @property
     def better(self) -> bool:
         """Whether the plan has less risk than the standard on draws that the search did not see, by what is noticeable.
 
-        That is 1 % of the outcome at the horizon, or a day to progression (`AbstractControl.negligible`).
+        That is 1 % of the outcome at the horizon, a day to progression, or one of a hundred in the probability of
+        tumour control (`AbstractControl.negligible`).
         """
         return self.risk["recommended"] < self.risk["standard"] - self.control.negligible
 
@@ -152,12 +172,21 @@ class Recommendation:
             "days_gained": levels(self.days_gained, level),
             "progression": self.criterion.told(AT_DECISION),
             "probability_later": share_above_zero(self.days_gained),
+            **({} if self.tumor_control is None else {"tumor_control_probability": self.tumor_control}),
             "risk": self.risk,
             "sensitivity": self.sensitivity,
             "burden_at_equal_control": self.burden_at_equal_control,
             "doubts": self.doubts,
             "caveat": CAVEAT,
         }
+
+    @property
+    def tumor_control(self) -> dict[str, float] | None:
+        """Plan to the mean over the draws of the probability of tumour control; None where it is not what is sought."""
+        control = self.control
+        if not isinstance(control, TumorControl):
+            return None
+        return {name: float(control.probability(course).mean()) for name, course in self.courses.items()}
 
     @property
     def burden_at_equal_control(self) -> float | None:
@@ -220,7 +249,7 @@ def recommend(
     Common random numbers: every plan meets the same draws. `criterion` of progression; `times`, days since baseline,
     the first the decision and the last the horizon; `names`: parameter to its column of z.
     """
-    control = control_named(question.control)(criterion)
+    control = question.controlled(criterion)
     found = _found(question, control, limits, seen, times)
     front = [_point(question, control, limits, unseen, times, plan) for plan in found]
     standard = unseen.courses(limits.variables.regimen, times)

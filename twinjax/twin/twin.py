@@ -106,7 +106,7 @@ class DigitalTwin:
             raise InputError(f"output_times must be ascending days, got {times.tolist()}")
         if times[0] < start or times[-1] > horizon_days:
             raise InputError(f"output_times must lie in [{start:g}, {horizon_days:g}], got {times.tolist()}")
-        z = self._draws(draws) if self.draw_uncertainty else self._mode[None]
+        z = self.whitened_draws(draws) if self.draw_uncertainty else self._mode[None]
         if not isinstance(self.model, AbstractSpatialModel):
             return forecast_course(self._under(regimen), self.problem, z, times)
         return forecast(
@@ -145,6 +145,7 @@ class DigitalTwin:
         `uncertainty`, or what `question` or `progression` ask that the standard plan or the outcome do not have.
         """
         outcome = self.usual_outcome if outcome is None else outcome
+        question.check(outcome)
         criterion = criterion_for(outcome, progression)
         past = self._before(decision_day, horizon_days, given, draws)
         times = np.unique(np.append(np.arange(decision_day, horizon_days, 7.0), horizon_days))
@@ -155,7 +156,7 @@ class DigitalTwin:
         first = len(past.treatments)
         variables = PlanVariables(whole.regimen, question.adjust, first=first, decision_day=decision_day)
         halves = self._halves(whole, decision_day, outcome, draws)
-        return recommend(question, criterion, DoseLimits(variables), *halves, times, self._scalars)
+        return recommend(question, criterion, DoseLimits(variables), *halves, times, self.scalar_columns)
 
     def recommend_switching(
         self,
@@ -175,7 +176,7 @@ class DigitalTwin:
         past = self._before(decision_day, horizon_days, given, draws)
         times, since = question.reviews(decision_day, horizon_days), treated_since(past, decision_day)
         halves = self._halves(self._under(past), decision_day, OUTCOME, draws)
-        return best_switching(question, *halves, times, since, self._scalars)
+        return best_switching(question, *halves, times, since, self.scalar_columns)
 
     def recommend_target(
         self,
@@ -209,7 +210,7 @@ class DigitalTwin:
             box = tuple(map(min, lower, around[0])), tuple(map(max, upper, around[1]))
             whole, grid = whole.cropped(box), grid.cropped(*box)
         halves = self._halves(whole, decision_day, "cell_volume_mm3", draws)
-        return best_target(question, *halves, grid, scan, self._scalars)
+        return best_target(question, *halves, grid, scan, self.scalar_columns)
 
     def assimilate(
         self, problem: InverseProblem, calibrator: AbstractCalibrator, *, key: PRNGKeyArray, **options
@@ -238,7 +239,7 @@ class DigitalTwin:
         """(parameters of `forecast_prior`,) the most probable; of treatments not given yet the median of the prior."""
         return np.append(self.posterior.z_map, np.zeros(len(self.uncalibrated)))
 
-    def _draws(self, count: int) -> np.ndarray:
+    def whitened_draws(self, count: int) -> np.ndarray:
         """(count, parameters of `forecast_prior`) whitened; the same in every call, so that options share them."""
         known = self.posterior.draws(count)
         unseen = np.random.default_rng(0).standard_normal((len(known), len(self.uncalibrated)))
@@ -259,11 +260,11 @@ class DigitalTwin:
 
     def _halves(self, whole: Tumor, day: float, outcome: str, draws: int) -> tuple[Ahead, Ahead]:
         """The draws of a search, and as many others to judge what it found."""
-        z = self._draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
+        z = self.whitened_draws(2 * min(draws, self.posterior.z[..., 0].size // 2))
         return Ahead.of(whole, self.problem, z[::2], day, outcome), Ahead.of(whole, self.problem, z[1::2], day, outcome)
 
     @property
-    def _scalars(self) -> dict[str, int]:
+    def scalar_columns(self) -> dict[str, int]:
         """Parameter that is a number to its column of z."""
         blocks = self.problem.forecast_prior.blocks
         return {name: block.start for name, block in blocks.items() if block.stop - block.start == 1}

@@ -23,7 +23,6 @@ from twinjax.job.patient import checked_parts, run_patient, without_places
 from twinjax.job.provenance import origin_of_run
 from twinjax.job.settings import check_prior
 from twinjax.job.tracking import cohort_record, tracker_of
-from twinjax.report import write_report
 from twinjax.report.cohort import cohort_report
 
 log = logging.getLogger("twinjax")
@@ -152,7 +151,7 @@ def _write(run: Run, cohort: Sequence[Found], config: DictConfig, wall: float | 
         effort=_in_all(effort) | {"seconds in all": wall},
         provenance=origin_of_run(shown, config.seed),
     )
-    write_report(report, run.folder / "report.html")
+    run.write_report(report)
     return summary
 
 
