@@ -17,11 +17,11 @@ class MeasuredCoverage:
     """What the intervals of one model held on synthetic patients.
 
     **Fields:** `model` and `calibrator`, names of the configuration; `patient` likewise, `""` for the model's own;
-    `misfit`, whether the tumours grew by a law that the fitted model does not have; `model_error`, what the fit reckoned
-    with (`calibration.model_error`); `patients` and `converged` of them, None where it was not kept; `held_out` values
-    and `inside`, nominal level to the share of them in intervals
-    of that level, both in per cent, None where it was not measured; `parameters` whose truth is known and
-    `parameters_inside`, the per cent of them in 90 % intervals; `command`, which measured it.
+    `misfit`, whether the tumours grew by a law that the fitted model does not have; `model_error`, what the fit
+    reckoned with (`calibration.model_error`); `patients` and `converged` of them, None where it was not kept;
+    `held_out` values and `inside`, nominal level to the share of them in intervals of that level, both in per cent,
+    None where it was not measured; `parameters` whose truth is known and `parameters_inside`, the per cent of them in
+    90 % intervals; `command`, which measured it.
     """
 
     model: str
