@@ -121,15 +121,21 @@ def test_patients_of_about_the_same_size_share_a_program():
 def test_a_second_patient_is_fitted_and_forecast_without_a_new_solver(caplog):
     def run(one, days):
         _, mode = LevenbergMarquardt().fit_mode(one, key=jax.random.key(0))
-        forecast(one.whole, one, mode.z, mode.z[None], np.asarray(days), volume_noise={"core": 0.1})
+        found = forecast(one.whole, one, mode.z, mode.z[None], np.asarray(days), volume_noise={"core": 0.1})
+        assert found.domain.shape < one.whole.model.domain.shape
 
     with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
-        run(problem((19, 20), 9.5, 3), [7.0, 25.0])
+        run(problem((50, 52), 9.5, 3, box=((15, 16), (35, 37))), [7.0, 25.0])
         caplog.clear()
-        run(problem((23, 18), 8.5, 5), [12.0, 20.0, 28.0])
+        run(problem((48, 52), 8.5, 5, box=((14, 17), (33, 35))), [12.0, 20.0, 28.0])
         assert not compiled(caplog.text)
-        run(problem((25, 18), 8.5, 5), [12.0, 20.0, 28.0])
+        run(problem((50, 52), 15.0, 5, box=((12, 13), (38, 39))), [12.0, 20.0, 28.0])
         assert compiled(caplog.text) == SOLVERS
+
+
+def test_a_box_does_not_outgrow_its_grid():
+    boxed = filled(problem((22, 30), box=((1, 5), (21, 26)))).problem
+    assert boxed.tumor.model.domain.shape == (22, 24)
 
 
 def test_a_forecast_is_that_of_the_tumour_itself():

@@ -94,10 +94,10 @@ class Datum(eqx.Module):
     def places(self, shape: tuple[int, ...], larger: tuple[int, ...]) -> np.ndarray:
         """(n,) where its voxels are in the flattened `larger` grid, or in that of `Sampling.filled`."""
         if self.sampling is None:
-            return np.ravel_multi_index(np.unravel_index(np.asarray(self.index), shape), larger)
+            return np.asarray(np.ravel_multi_index(np.unravel_index(np.asarray(self.index), shape), larger))
         place = np.unravel_index(np.asarray(self.index), self.sampling.shape)
         first = [rows.start for rows in self.sampling.used]
-        return np.ravel_multi_index(tuple(i - a for i, a in zip(place, first, strict=True)), larger)
+        return np.asarray(np.ravel_multi_index(tuple(i - a for i, a in zip(place, first, strict=True)), larger))
 
     def in_box(self, box: Box | None, model: AbstractTumorModel) -> "Datum":
         """With its voxels counted in the box; `InputError` for those outside."""

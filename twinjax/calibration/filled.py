@@ -92,8 +92,10 @@ def _filled_without_space(same: _Same) -> FilledProblem:
 @functools.lru_cache(maxsize=KEPT)
 def _filled_in_space(same: _Same) -> FilledProblem:
     problem = same.problem
-    model, tumor = problem.tumor.model, problem.tumor.filled()
-    assert isinstance(model, AbstractSpatialModel) and isinstance(tumor.model, AbstractSpatialModel)
+    model, whole = problem.tumor.model, problem.whole.model
+    assert isinstance(model, AbstractSpatialModel) and isinstance(whole, AbstractSpatialModel)
+    tumor = problem.tumor.filled(None if problem.box is None else whole.domain.shape)
+    assert isinstance(tumor.model, AbstractSpatialModel)
     shape, larger = model.domain.shape, tumor.model.domain.shape
     data = [datum.filled(shape, larger) for datum in problem.data]
     voxels = [None if datum.index is None else datum.places(shape, larger) for datum in problem.data]

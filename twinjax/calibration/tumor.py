@@ -79,18 +79,19 @@ class Tumor(eqx.Module):
                 tumor = _set(tumor, path, values[parameter.name])
         return tumor
 
-    def filled(self) -> "Tumor":
+    def filled(self, grid: tuple[int, ...] | None = None) -> "Tumor":
         """The same tumour in one of few shapes: patients whose tumours have the same share compiled programs.
 
         Numbers of doses are rounded up (`Regimen.filled`), and the edges of the grid (`step_up`), by voxels outside the
-        tissue, unless the model depends on where the grid ends. Not for traced values, nor for parameters that are
-        fields.
+        tissue, unless the model depends on where the grid ends. Of a box of `grid` they do not become longer than
+        that, which patients of one scanner share. Not for traced values, nor for parameters that are fields.
         """
         other = eqx.tree_at(lambda tumor: tumor.regimen, self, self.regimen.filled())
         if not isinstance(self.model, AbstractSpatialModel) or not self.model.local:
             return other
         shape = self.model.domain.shape
-        more = [(0, step_up(n) - n) for n in shape]
+        longest = shape_of_steps(shape) if grid is None else grid
+        more = [(0, min(m, most) - n) for n, m, most in zip(shape, shape_of_steps(shape), longest, strict=True)]
 
         def on_larger(leaf):
             if jnp.shape(leaf) != shape:
@@ -113,6 +114,11 @@ class Tumor(eqx.Module):
         corner = tuple(first - h / 2 + a * h for (first, h, _), a in zip(self.axes() or (), lower, strict=True))
         model = eqx.tree_at(lambda model: model.domain, small.model, domain.cropped(lower, upper))
         return Tumor(model, small.regimen, small.initial, small.observation, corner)
+
+
+def shape_of_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`step_up` of each edge."""
+    return tuple(map(step_up, shape))
 
 
 def can_be_filled(tumor: Tumor) -> bool:

@@ -74,9 +74,7 @@ def run_course(
     assimilated = assimilate_later(
         run,
         twin,
-        lambda day: course_problem(
-            patient.until(day), model, prior, model_error=settings.model_error, solver=solver
-        ),
+        lambda day: course_problem(patient.until(day), model, prior, model_error=settings.model_error, solver=solver),
         [day for day in patient.days.tolist() if day > last_day],
         calibrator,
         settings,

@@ -169,7 +169,7 @@ def forecast(
     """
     assert isinstance(whole.model, AbstractSpatialModel)
     tumor = whole.cropped(box_for(whole, problem, z_map, times)) if whole.model.local else whole
-    shared = _Shared.of(tumor, problem, times)
+    shared = _Shared.of(tumor, problem, times, whole.model.domain.shape)
     regions = [name for name in REGIONS if name in whole.observation]
     sums = {name: jnp.zeros(shared.shape, jnp.float32) for name in ("density", "square", *regions)} if fields else {}
     rows, drawn, failed = [], [], 0
@@ -233,7 +233,7 @@ def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
         margin = max(margin, 0.5 * float(mode.model.reach(times[-1] - float(problem.start))))
     while True:
         box = domain.box_around(seen, margin)
-        shared = _Shared.of(whole.cropped(box), problem, times)
+        shared = _Shared.of(whole.cropped(box), problem, times, domain.shape)
         densities, _, _, success = shared.one(z_map)
         if not bool(success):
             raise SolverError("the forecast of the posterior mode failed: the solver met its step limit or NaN")
@@ -249,7 +249,7 @@ def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
 
 
 def _voxels(box: Box) -> int:
-    return math.prod(step_up(b - a) for a, b in zip(*box, strict=True))
+    return math.prod(b - a for a, b in zip(*box, strict=True))
 
 
 class _Shared(NamedTuple):
@@ -262,13 +262,14 @@ class _Shared(NamedTuple):
     days: int
 
     @classmethod
-    def of(cls, tumor: Tumor, problem: InverseProblem, times: np.ndarray) -> "_Shared":
+    def of(cls, tumor: Tumor, problem: InverseProblem, times: np.ndarray, grid: tuple[int, ...]) -> "_Shared":
+        """Of a box of `grid`."""
         assert isinstance(tumor.model, AbstractSpatialModel)
         domain, problem = tumor.model.domain, problem.without_data()
         if problem.forecast_prior.fields or not can_be_filled(tumor):
             return cls(tumor, problem, times, domain, len(times))
         days = np.pad(times, (0, step_up(len(times)) - len(times)), mode="edge")
-        return cls(tumor.filled(), problem, days, domain, len(times))
+        return cls(tumor.filled(grid), problem, days, domain, len(times))
 
     @property
     def shape(self) -> tuple[int, ...]:
