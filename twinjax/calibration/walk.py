@@ -18,6 +18,7 @@ from scipy import optimize
 
 from twinjax.calibration.datum import Datum
 from twinjax.calibration.residual import WALK_DAYS
+from twinjax.core.products import product
 from twinjax.observation import QuantityObservation
 from twinjax.observation.limit import limit_deviance
 from twinjax.observation.scalar import LARGEST_FACTOR
@@ -77,11 +78,11 @@ def continued_walk(
     readings = walk_covariance(days, days, start, deviation) + observation.noise_std**2 * jnp.eye(len(data))
     across = jnp.where(read[None], walk_covariance(times, days, start, deviation), 0.0)
     gain = jnp.linalg.solve(_of_read(readings, read), across.T).T
-    left = walk_covariance(times, times, start, deviation) - gain @ across.T
+    left = walk_covariance(times, times, start, deviation) - product(gain, across.T)
     # Days that stand twice have one w: the covariance is singular, and rounding must not make it worse.
     values, axes = jnp.linalg.eigh(left)
-    drawn = axes @ (jnp.sqrt(jnp.maximum(values, 0.0)) * jax.random.normal(key, times.shape))
-    return gain @ jnp.where(read, errors, 0.0) + drawn
+    drawn = product(axes, jnp.sqrt(jnp.maximum(values, 0.0)) * jax.random.normal(key, times.shape))
+    return product(gain, jnp.where(read, errors, 0.0)) + drawn
 
 
 def _readings(data: Sequence[Datum], expected: Sequence[ArrayLike]) -> tuple[Array, Array, Array, Bool[Array, " data"]]:
