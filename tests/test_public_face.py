@@ -98,6 +98,7 @@ def near(found: float, true: float, factor: float) -> bool:
     return true / factor < found < true * factor
 
 
+@pytest.mark.thorough
 def test_estimation_finds_the_growth(names, folder, monkeypatch):
     monkeypatch.chdir(folder)
     exec(ESTIMATION, names)

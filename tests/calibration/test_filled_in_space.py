@@ -82,7 +82,10 @@ def compiled(text: str) -> set[str]:
     return {solver for solver in SOLVERS if f"XLA compilation of jit({solver})" in text}
 
 
-@pytest.mark.parametrize(("correlation_mm", "thick"), [(8.0, 1), (ALONE_MM, 1), (8.0, 3)])
+@pytest.mark.parametrize(
+    ("correlation_mm", "thick"),
+    [*(pytest.param(mm, 1, marks=pytest.mark.thorough) for mm in (8.0, ALONE_MM)), (8.0, 3)],
+)
 def test_likelihoods_curvature_and_noise_are_those_of_the_problem_itself(correlation_mm, thick):
     original = problem(correlation_mm=correlation_mm, thick=thick)
     large = filled(original).problem
@@ -118,6 +121,7 @@ def test_patients_of_about_the_same_size_share_a_program():
     assert shape_of(filled(boxed).problem) == shape_of(filled(original).problem)
 
 
+@pytest.mark.thorough
 def test_a_second_patient_is_fitted_and_forecast_without_a_new_solver(caplog):
     def run(one, days):
         _, mode = LevenbergMarquardt().fit_mode(one, key=jax.random.key(0))

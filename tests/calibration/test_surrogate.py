@@ -96,6 +96,7 @@ def test_the_solver_corrects_a_surrogate_that_is_wrong_and_its_word_alone_does_n
     assert shift(believed, reference)[0].max() > 0.5
 
 
+@pytest.mark.thorough
 def test_a_saved_surrogate_is_the_same_and_refuses_what_it_has_not_seen(surrogate, tmp_path):
     path = tmp_path / "tumor.surrogate"
     surrogate.save(path)

@@ -38,6 +38,9 @@ SMALL = VirtualPatient(
     truth_resolution_mm=1.5,
     field_of_view_mm=52.0,
 )
+# The job takes a minute. Without space it is quicker: the default run has it in test_app.py and test_table_job.py.
+pytestmark = pytest.mark.thorough
+
 SETTINGS = JobSettings(
     until_day=15,
     resolution_mm=4.0,

@@ -40,6 +40,7 @@ def losses(folder) -> list[dict]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
 
 
+@pytest.mark.thorough
 def test_a_training_from_the_command_leaves_its_files(command, whole, capsys):
     assert command(*SMALL, f"hydra.run.dir={whole}", "tracking=tensorboard", train=True) == 0
     assert {path.name for path in whole.iterdir()} >= FILES
@@ -60,6 +61,7 @@ def test_a_training_from_the_command_leaves_its_files(command, whole, capsys):
     assert "[3/3]" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_an_interrupted_training_goes_on_to_the_same_file(command, whole, tmp_path, capsys, monkeypatch):
     fit = Trainer.fit
 
@@ -104,6 +106,7 @@ def test_bad_settings_are_refused_at_the_door(command, tmp_path, capsys, argumen
     assert "[1/" not in shown.out
 
 
+@pytest.mark.thorough
 def test_another_training_in_the_same_folder_is_refused(command, whole, tmp_path, capsys):
     shutil.copytree(whole / "checkpoints", tmp_path / "checkpoints")
     assert command(*SMALL, "seed=1", f"hydra.run.dir={tmp_path}", train=True) == 2

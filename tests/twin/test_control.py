@@ -33,11 +33,15 @@ def test_a_tail_is_a_share(tail):
 
 
 def test_each_control_looks_at_its_days():
-    size, progression = (CONTROLS[name](criterion_for("volume_mm3")) for name in ("final_size", "time_to_progression"))
+    names = ("final_size", "time_to_progression", "expected_size")
+    size, progression, expected = (CONTROLS[name](criterion_for("volume_mm3")) for name in names)
     assert size.times(GRID).tolist() == [14.0] and progression.times(GRID).tolist() == GRID.tolist()
     days, course = jnp.asarray(GRID), jnp.asarray([5000.0, 4000.0, 7000.0])
     assert size.loss(days, course) == pytest.approx(np.log(7000.0))
     assert progression.loss(days, course) == pytest.approx(-14.0)
+    ends = expected.times(GRID)
+    assert ends.tolist() == [0.0, 14.0]
+    assert expected.loss(jnp.asarray(ends), course[jnp.array([0, -1])]) == pytest.approx(1.4)
     with pytest.raises(InputError, match="control 'x' is unknown"):
         control_named("x")
 

@@ -41,6 +41,7 @@ def few():
     return ask(course(10, 2.0, 1.5), burdens=(0.5, 1.5))
 
 
+@pytest.mark.thorough
 def test_a_late_reacting_tumour_gets_one_large_fraction_of_the_same_bed(few):
     """Its alpha/beta is below that of normal tissue: of the BED there, d (1 + d / 3) = 20 (1 + 2 / 3), it gets most."""
     bed = 20 * (1 + 2 / NORMAL)
@@ -88,6 +89,15 @@ def test_an_early_reacting_tumour_keeps_its_many_equal_fractions():
     assert found.better and not found.doubts
 
 
+@pytest.mark.thorough
+def test_the_expected_size_is_sought_too(few):
+    """Without growth every draw is best served by the plan of the most kill, however draws are weighed."""
+    found = ask(course(10, 2.0, 1.5), control="expected_size")
+    np.testing.assert_allclose(doses(found), doses(few), rtol=1e-3)
+    sizes = found.courses["recommended"]
+    assert found.risk["recommended"] == pytest.approx((sizes[:, -1] / sizes[:, 0]).mean())
+
+
 def test_where_the_standard_is_best_it_stays():
     found = ask(course(10, 2.0, 10.0))
     np.testing.assert_allclose(doses(found), 2.0, rtol=1e-3)
@@ -96,6 +106,7 @@ def test_where_the_standard_is_best_it_stays():
     assert found.evidence()["probability_smaller"] == pytest.approx(0.5, abs=0.5)
 
 
+@pytest.mark.thorough
 def test_the_front_falls_with_the_burden_and_every_plan_keeps_its_limits(few):
     rows = few.front_rows()
     assert [row["share_of_limits"] for row in rows] == [0.5, 1.0, 1.5]
@@ -109,6 +120,7 @@ def test_the_front_falls_with_the_burden_and_every_plan_keeps_its_limits(few):
     assert limit["recommended"] == pytest.approx(20.0)
 
 
+@pytest.mark.thorough
 def test_the_burden_at_equal_control_lies_where_the_front_meets_the_standard(few):
     front = [FrontPoint(share, share, {}, few.courses["standard"], risk) for share, risk in ((0.5, 3.0), (1.0, 1.0))]
     made = few.__class__(**{**vars(few), "front": front, "risk": {"standard": 2.5, "recommended": 1.0}})
@@ -154,6 +166,7 @@ def test_doses_of_a_week_may_be_one_variable():
     assert len(np.unique(np.round(plan, 6))) <= 2 and plan.max() > 2.5
 
 
+@pytest.mark.thorough
 def test_the_tail_of_the_draws_may_count_alone(few):
     worst = ask(course(10, 2.0, 1.5), tail=0.1)
     assert worst.risk["recommended"] > few.risk["recommended"]
@@ -162,6 +175,7 @@ def test_the_tail_of_the_draws_may_count_alone(few):
     assert worst.risk["recommended"] == pytest.approx(logs[-2:].mean())
 
 
+@pytest.mark.thorough
 def test_the_plan_is_judged_by_draws_that_the_search_has_not_seen(few):
     """Of forty draws of the posterior twenty are judges, however many are asked for."""
     assert few.evidence()["draws"] == 20
@@ -180,6 +194,7 @@ def test_on_a_grid_a_box_is_solved_and_the_standard_is_the_forecast():
     assert found.risk["recommended"] <= found.risk["standard"] + 1e-6
 
 
+@pytest.mark.thorough
 def test_rows_are_one_table(few, tmp_path):
     rows = few.rows()
     assert [row["plan"] for row in rows].count("standard") == 10

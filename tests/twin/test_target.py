@@ -30,6 +30,7 @@ def made() -> TargetRecommendation:
     return recommended(at_risk=AT_RISK)
 
 
+@pytest.mark.thorough
 def test_targets_have_the_volume_of_the_margin_and_hold_the_core(made):
     """Six planes of core and four of margin on either side, each plane of sixteen voxels of 8 mm³."""
     assert set(made.targets) == {"standard", "mean", "tail"}
@@ -39,6 +40,7 @@ def test_targets_have_the_volume_of_the_margin_and_hold_the_core(made):
     np.testing.assert_array_equal(made.on_scan(made.targets["standard"]), bar.slab(16, 30))
 
 
+@pytest.mark.thorough
 def test_on_draws_that_it_was_not_made_for_the_target_covers_more(made):
     """The core as drawn lies to one side of the cells, and so does its margin."""
     assert all(len(draws) == 20 for draws in made.covered.values())
@@ -52,6 +54,7 @@ def test_on_draws_that_it_was_not_made_for_the_target_covers_more(made):
     assert made.doubts == ["the standard gives the organ at risk 1.5 Gy a fraction more than the painted dose may"]
 
 
+@pytest.mark.thorough
 def test_the_painted_dose_keeps_every_bound(made):
     dose, standard = made.doses["painted"] / 30, made.targets["standard"]
     assert made.integral_dose("standard") == pytest.approx(60 * made.volume_mm3("standard"))
@@ -68,6 +71,7 @@ def test_the_painted_dose_leaves_fewer_cells():
     assert found["gaps"]["painted"] < 1e-3 and found["gaps"]["tail"] < 1e-3
 
 
+@pytest.mark.thorough
 def test_survivors_of_the_standard_are_those_of_the_linear_quadratic_law(made):
     """Outside the target all, inside exp(-30 (2 alpha + 4 alpha / 10)) of the draw's own alpha."""
     z = bar.twin(bar.posterior(draws=40)).whitened_draws(40)[1::2]
@@ -77,12 +81,14 @@ def test_survivors_of_the_standard_are_those_of_the_linear_quadratic_law(made):
     np.testing.assert_allclose(made.surviving["standard"], expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_later_cores_are_scored_where_there_are_any(made):
     scored = made.scored({"core": bar.slab(14, 18), "nothing": np.zeros(bar.SHAPE, bool)})
     assert set(scored.recurrences) == {"core"} and scored.recurrences["core"]["standard"] == 0.5
     assert scored.evidence()["recurrence_covered"] == [{"region": "core", **scored.recurrences["core"]}]
 
 
+@pytest.mark.thorough
 def test_rows_are_those_of_plans(made):
     rows = {row["plan"]: row for row in made.rows()}
     assert list(rows) == ["standard", "mean", "tail", "painted"]
@@ -90,6 +96,7 @@ def test_rows_are_those_of_plans(made):
     assert rows["mean"]["covered_mean"] == pytest.approx(made.covered["mean"].mean())
 
 
+@pytest.mark.thorough
 def test_cells_that_are_not_seen_are_covered_by_another_target(made):
     found = recommended(replace(QUESTION, cells="infiltrating", volume_mm3=18 * 128), at_risk=AT_RISK)
     assert found.volume_mm3("mean") == 18 * 128 and found.on_scan(found.targets["mean"])[CORE].all()

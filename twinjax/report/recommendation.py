@@ -15,7 +15,8 @@ from twinjax.twin.recommendation import AT_DECISION, CAVEAT, Recommendation
 
 PLANS = {"standard": SERIES[1], "recommended": SERIES[0]}
 CONTROL = {
-    "final_size": "{} on the last day",
+    "final_size": "{} on the last day (its logarithm)",
+    "expected_size": "{} on the last day, over that at the decision",
     "time_to_progression": "the time until {} has progressed over that of the decision",
     "tumor_control_probability": "the probability that no clonogenic cell is left where {} is smallest",
 }
@@ -28,6 +29,7 @@ CLONOGENS = (
 # What is no reason to change a treatment (`AbstractControl.negligible`).
 NOTICED = {
     "final_size": "1 % of the size or a day",
+    "expected_size": "1 % of the size at the decision or a day",
     "time_to_progression": "1 % of the size or a day",
     "tumor_control_probability": "one of a hundred in the probability of tumour control",
 }

@@ -50,6 +50,22 @@ class FinalSize(AbstractControl):
 
 
 @dataclass(frozen=True)
+class ExpectedSize(AbstractControl):
+    """The outcome at the horizon over that at the decision: its mean is the expected size, in which those draws count
+    most in which the tumour escapes. `FinalSize` weighs each by how many times larger it is.
+    """
+
+    # One per cent of the size at the decision.
+    negligible: ClassVar[float] = 0.01
+
+    def times(self, grid):
+        return grid[[0, -1]]
+
+    def loss(self, times, course):
+        return course[-1] / jnp.maximum(course[0], SMALLEST_OUTCOME)
+
+
+@dataclass(frozen=True)
 class TimeToProgression(AbstractControl):
     """Minus the day on which the outcome has progressed over that at the decision (`Criterion.regrowth_day`).
 
@@ -96,6 +112,7 @@ class TumorControl(AbstractControl):
 # Name to the control under a criterion of progression.
 CONTROLS: dict[str, Callable[[Criterion], AbstractControl]] = {
     "final_size": lambda criterion: FinalSize(),
+    "expected_size": lambda criterion: ExpectedSize(),
     "time_to_progression": TimeToProgression,
     "tumor_control_probability": lambda criterion: TumorControl(),
 }

@@ -32,7 +32,7 @@ class PlanQuestion:
     """What is asked: the standard of care, what of it may change, and what counts as control.
 
     **Fields:** `standard`, a name of conf/treatment or a regimen whose day 0 is the decision; `adjust`, name of a
-    treatment to how far it may change; `control`, `"final_size"`, `"time_to_progression"` or
+    treatment to how far it may change; `control`, `"final_size"`, `"expected_size"`, `"time_to_progression"` or
     `"tumor_control_probability"`; `tail`, the worst share of draws whose mean is minimised (1: all, the mean; less: the
     conditional value at risk); `burdens`, the shares of the limits at which the front of control against burden is
     drawn; `starts` and `max_iterations` of each search; `clonogens_per_mm3`, of the probability of tumour control.
