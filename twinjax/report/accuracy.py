@@ -45,7 +45,9 @@ def accuracy_figure(metrics: Sequence[Mapping[str, Any]], shares: Mapping[str, S
         length = min(row["value"] / float(row["target"].lstrip("≥≤ ")), MOST)
         left.barh(place, length, height=0.6, color=color, hatch=hatch, edgecolor="white")
         told = f"{'✓' if row['met'] else '✗'} {row['value']:.3g} {row['unit']}".rstrip()
-        left.text(length + 0.04, place, f"{told} ({row['target']})", va="center", fontsize=8.5)
+        # The line of the target runs behind the words and not through them.
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        left.text(length + 0.04, place, f"{told} ({row['target']})", va="center", fontsize=8.5, bbox=behind)
     left.axvline(1.0, color=COLORS["ink"], linestyle="--", linewidth=1.2, zorder=0)
     left.set_yticks(range(len(aimed)), [textwrap.fill(row["metric"], 34) for row in aimed], fontsize=8)
     left.set(title="Against the targets", xlim=(0, MOST + 1.0), xlabel="share of the target (dashed)")
