@@ -66,8 +66,8 @@ COLUMNS = (
 )
 
 
-# Spatial patients after which compiled programs are forgotten: no two have the same shape, and the programs of sixteen
-# reach the number of memory maps that Linux allows a process (65530). Patients without space share theirs.
+# Spatial patients after which compiled programs are forgotten: they share those that solve, not the many small ones,
+# and when nothing was shared sixteen reached the number of memory maps that Linux allows a process (65530).
 FORGET_AFTER = 8
 
 # What was found of one patient: its line, its parameters and its held-out measurements.

@@ -63,7 +63,7 @@ def test_likelihoods_and_curvature_are_those_of_the_problem_itself(original):
 def test_a_forecast_is_that_of_the_problem_itself(original):
     times = np.array([10.0, 30.0, 95.0])
     found = forecast_course(original.whole, original, Z[None], times)
-    itself, success = _solved(original.whole, original, Z[None], times)
+    itself, success = _solved(original.whole, original, Z[None], times, jax.random.split(jax.random.key(0), 1))
     assert success.all() and found.failed_draws == 0
     for name, draws in found.quantities.items():
         assert draws.shape == (1, 3)

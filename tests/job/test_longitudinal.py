@@ -247,10 +247,10 @@ def test_a_field_is_written_as_maps_and_goes_along_to_the_fine_grid(job, tmp_pat
     patient = job[0]
     model = FisherKPP(patient.brain_mask, resolution_mm=2.0)
     run = Run(tmp_path, stages=1)
-    posterior, _ = calibrate(
+    posterior = calibrate(
         run, longitudinal_problem, patient.until(15), model, prior_with_field(), PriorDraws(), SETTINGS,
         solver=None, seed=0,
-    )  # fmt: skip
+    ).posterior  # fmt: skip
     maps = {kind: nibabel.load(tmp_path / f"diffusivity_{kind}.nii.gz") for kind in ("mean", "std")}
     scan = patient.visits[0].scan
     tumor = scan.whole_tumor

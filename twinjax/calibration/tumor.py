@@ -90,8 +90,8 @@ class Tumor(eqx.Module):
         if not isinstance(self.model, AbstractSpatialModel) or not self.model.local:
             return other
         shape = self.model.domain.shape
-        longest = shape_of_steps(shape) if grid is None else grid
-        more = [(0, min(m, most) - n) for n, m, most in zip(shape, shape_of_steps(shape), longest, strict=True)]
+        steps = tuple(map(step_up, shape))
+        more = [(0, min(m, most) - n) for n, m, most in zip(shape, steps, grid or steps, strict=True)]
 
         def on_larger(leaf):
             if jnp.shape(leaf) != shape:
@@ -114,11 +114,6 @@ class Tumor(eqx.Module):
         corner = tuple(first - h / 2 + a * h for (first, h, _), a in zip(self.axes() or (), lower, strict=True))
         model = eqx.tree_at(lambda model: model.domain, small.model, domain.cropped(lower, upper))
         return Tumor(model, small.regimen, small.initial, small.observation, corner)
-
-
-def shape_of_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """`step_up` of each edge."""
-    return tuple(map(step_up, shape))
 
 
 def can_be_filled(tumor: Tumor) -> bool:

@@ -21,6 +21,23 @@ from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
 
 
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """**Fields:** `coarse`, the posterior on the grid of the fit; `fine`, the problem on the grid of the model;
+    `identifiability`; `problem_of`, a patient with other visits to the problem on the grid of the fit.
+    """
+
+    coarse: Posterior
+    fine: InverseProblem
+    identifiability: Identifiability
+    problem_of: Callable[[PatientData], InverseProblem]
+
+    @property
+    def posterior(self) -> Posterior:
+        """On the grid of the model."""
+        return self.coarse.attach(self.fine)
+
+
 def calibrate(
     run: Run,
     problem_of: Callable[..., InverseProblem],
@@ -32,42 +49,14 @@ def calibrate(
     *,
     solver: diffrax.AbstractSolver | None,
     seed: int,
-) -> tuple[Posterior, Identifiability]:
-    """Fit on the grid of the settings, go back to that of the model, and write the posterior and what informed it.
+) -> Calibrated:
+    """Fit on the grid of the settings, and write the posterior and what informed it.
 
     Of a parameter that differs from place to place also `NAME_mean.nii.gz` and `NAME_std.nii.gz`: the mean and standard
     deviation of its posterior in every voxel, in its unit, 0 outside the box of the fit.
 
     `problem_of` is `longitudinal_problem` or `single_scan_problem`.
     """
-    found = fitted(run, problem_of, patient, model, prior, calibrator, settings, solver=solver, seed=seed)
-    return found.posterior.attach(found.fine), found.identifiability
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """**Fields:** `posterior`, on the grid of the fit; `identifiability`; `fine`, the problem on the grid of the model;
-    `problem_until`, patient to the problem on the grid of the fit, which assimilation wants."""
-
-    posterior: Posterior
-    identifiability: Identifiability
-    fine: InverseProblem
-    problem_until: Callable[[PatientData], InverseProblem]
-
-
-def fitted(
-    run: Run,
-    problem_of: Callable[..., InverseProblem],
-    patient: PatientData,
-    model: AbstractSpatialModel,
-    prior: Prior,
-    calibrator: AbstractCalibrator,
-    settings: JobSettings,
-    *,
-    solver: diffrax.AbstractSolver | None,
-    seed: int,
-) -> Fitted:
-    """`calibrate` before the posterior leaves the grid that it was fitted on."""
 
     def problem(model: AbstractSpatialModel, patient: PatientData = patient) -> InverseProblem:
         return problem_of(
@@ -92,4 +81,4 @@ def fitted(
     run.write_identifiability(identifiability)
     grid = coarse.whole.model
     assert isinstance(grid, AbstractSpatialModel)
-    return Fitted(posterior, identifiability, fine, lambda later: problem(grid, later))
+    return Calibrated(posterior, fine, identifiability, lambda later: problem(grid, later))

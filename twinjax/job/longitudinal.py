@@ -10,7 +10,7 @@ import numpy as np
 
 from twinjax.calibration import AbstractCalibrator, Prior, longitudinal_problem
 from twinjax.job.assimilate import assimilate_later, assimilation_results
-from twinjax.job.calibrate import Fitted, fitted
+from twinjax.job.calibrate import Calibrated, calibrate
 from twinjax.job.dicom_export import export_dicom, source_of
 from twinjax.job.memory import check_memory
 from twinjax.job.options import Question, compare_options, recommend_plan, recommendation_results, treatment_options
@@ -71,8 +71,8 @@ def run_longitudinal(
         log.info(
             "  visits of days %s; held out: %s", past.days.tolist(), [v.day for v in patient.visits_after(last_day)]
         )
-        fit = fitted(run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed)
-        posterior, identifiability = fit.posterior.attach(fit.fine), fit.identifiability
+        fit = calibrate(run, longitudinal_problem, past, model, prior, calibrator, settings, solver=solver, seed=seed)
+        posterior, identifiability = fit.posterior, fit.identifiability
     with run.stage("forecast"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(
@@ -114,7 +114,7 @@ def run_longitudinal(
     assimilated = assimilate_later(
         run,
         _on_grid_of(fit),
-        lambda day: fit.problem_until(patient.until(day)),
+        lambda day: fit.problem_of(patient.until(day)),
         [visit.day for visit in patient.visits_after(last_day)],
         calibrator,
         settings,
@@ -188,8 +188,8 @@ def run_longitudinal(
     return results
 
 
-def _on_grid_of(fit: Fitted) -> DigitalTwin:
+def _on_grid_of(fit: Calibrated) -> DigitalTwin:
     """The twin on the grid of the fit, which is the one that can be told a visit."""
-    assert fit.posterior.problem is not None
-    model = fit.posterior.problem.whole.model
-    return DigitalTwin(model, fit.posterior.map_estimate, fit.posterior.credible_interval(0.95))
+    assert fit.coarse.problem is not None
+    model = fit.coarse.problem.whole.model
+    return DigitalTwin(model, fit.coarse.map_estimate, fit.coarse.credible_interval(0.95))

@@ -8,9 +8,7 @@ from twinjax.core.memory import free_device_bytes, refuse_if_too_large
 from twinjax.job.settings import JobSettings
 from twinjax.model import AbstractSpatialModel
 from twinjax.patient import PatientData
-
-# Margin (mm) of a forecast's box around what was seen: that of a front of 0.1 mm a day in some months (`box_for`).
-FORECAST_MARGIN_MM = 24.0
+from twinjax.twin.forecast import first_margin_mm
 
 
 def check_memory(
@@ -21,8 +19,12 @@ def check_memory(
     solver: diffrax.AbstractSolver | None,
     *,
     forecast_days: int,
+    horizon_days: float | None = None,
 ) -> None:
-    """`InputError` where a Jacobian of the fit to `patient`, or a forecast of so many days, needs more than is free."""
+    """`InputError` where a Jacobian of the fit to `patient`, or a forecast of so many days, needs more than is free.
+
+    The last of them is `horizon_days` (default: that of the settings).
+    """
     free = free_device_bytes(getattr(solver, "devices", 1))
 
     def refuse(what: str, margin_mm: float, edge_mm: float, arrays: float, remedy: str) -> None:
@@ -36,7 +38,8 @@ def check_memory(
     refuse("the fit", settings.margin_mm, coarse, arrays, remedy)
     own = float(np.cbrt(model.domain.voxel_volume))
     remedy = "a larger model.resolution_mm, or a larger forecast.interval_days"
-    refuse("the forecast", FORECAST_MARGIN_MM, own, forecast_arrays(forecast_days), remedy)
+    margin = first_margin_mm(model, settings.horizon_days if horizon_days is None else horizon_days)
+    refuse("the forecast", margin, own, forecast_arrays(forecast_days), remedy)
 
 
 def jacobian_arrays(unknowns: int, days: int) -> float:

@@ -57,12 +57,11 @@ def run_single_scan(
     if scan.brain_mask is None:
         raise InputError("the plan needs a brain mask, and the baseline scan has none")
     at_risk = organ_at_risk(patient, question)
-    check_memory(patient, model, prior, settings, solver, forecast_days=1)
+    check_memory(patient, model, prior, settings, solver, forecast_days=1, horizon_days=1.0)
     run.write_features(patient.visits)
     with run.stage("calibrate on the scan"):
-        posterior, identifiability = calibrate(
-            run, single_scan_problem, patient, model, prior, calibrator, settings, solver=solver, seed=seed
-        )
+        fit = calibrate(run, single_scan_problem, patient, model, prior, calibrator, settings, solver=solver, seed=seed)
+        posterior, identifiability = fit.posterior, fit.identifiability
     with run.stage("predict the density"):
         twin = DigitalTwin(model, posterior.map_estimate, posterior.credible_interval(0.95))
         prediction = twin.predict(1.0, [1.0], draws=settings.draws, progress=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
@@ -13,6 +13,7 @@ from twinjax.report.style import COLORS, lower_first, quantity_label, styled
 
 # More patients are in cohort.csv alone.
 MOST_ROWS = 200
+HISTOGRAMS_A_LINE = 3
 LIMITATIONS = (
     "Research software: not a medical device, and not for decisions about a patient.",
     "Each patient was calibrated alone: nothing is learned from the others.",
@@ -37,9 +38,7 @@ def cohort_report(
     total, failed = summary["patients"], summary["failed"]
     sections = []
     if summary["metrics"]:
-        sections.append(_accuracy_section(summary["metrics"], metrics))
-    if summary["held_out"]:
-        sections.append(_calibration_section(summary["held_out"]))
+        sections.append(_accuracy_section(summary["metrics"], metrics, summary["held_out"]))
     if summary["parameters"]:
         sections.append(_parameter_section(summary["parameters"]))
     sections.append(_patients_section(patients, metrics))
@@ -96,15 +95,12 @@ def _key_figures(summary: Mapping[str, Any]) -> list[KeyFigure]:
         if row["error"] is not None:
             note = f"± {row['error']:.0f}, target {row['target'].lstrip('≥ ')} %, of {format_cell(row['n'])} values"
             figures.append(KeyFigure(row["metric"], f"{row['value']:.0f} %", note))
-    known = summary["parameters"]
-    if known:
-        covered, count = (sum(row[key] for row in known) for key in ("covered", "patients"))
-        note = f"target 90 %, of {format_cell(count)}"
-        figures.append(KeyFigure("True parameters in 90 % interval", f"{100 * covered / count:.0f} %", note))
     return figures
 
 
-def _accuracy_section(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Sequence]) -> Section:
+def _accuracy_section(
+    rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Sequence], held_out: Sequence[Mapping[str, Any]]
+) -> Section:
     table = [
         [
             row["metric"],
@@ -113,35 +109,45 @@ def _accuracy_section(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, S
             f"{format_cell(row['low'])} to {format_cell(row['high'])}",
             row["target"] or "—",
             "—" if row["met"] is None or row["error"] is not None else f"{row['met']} of {row['patients']}",
+            row["n"],
             row["patients"],
         ]
         for row in rows
     ]
-    columns = ["measure", "unit", "value", "5th to 95th percentile of patients", "target", "met by", "patients"]
+    for row in held_out:
+        name = f"concordance of forecast medians, {lower_first(quantity_label(row['quantity'])[0])}, over all patients"
+        table.append([name, "", row["concordance"], "—", "—", "—", row["n"], "—"])
+    columns = [
+        "measure",
+        "unit",
+        "value",
+        "5th to 95th percentile of patients",
+        "target",
+        "met by",
+        "values",
+        "patients",
+    ]
     text = (
         "What was held out of each patient's calibration, against its forecast. The value is the median over patients; "
         "of a coverage it is the share of all held-out values, and the target is for that share: one patient has too "
         "few of them to meet it or not."
     )
     caption = "Each patient a point, the value of the table a bar; the target is dashed."
-    figure = metric_strips(rows, {name: list(of_it) for name, of_it in metrics.items()})
+    if held_out:
+        text += (
+            "\n\nDo the intervals hold? The histograms show where in its forecast each held-out measurement lay: the "
+            "share of the forecast below it. Bars of one height say that the intervals hold what they say; high ends "
+            "that they are too narrow, a high middle that they are too wide, a slope that forecasts are too high or "
+            "too low."
+        )
+        caption += (
+            " Below: held-out measurements by the share of their forecast below them. Grey: what 99 of 100 bars of "
+            "right forecasts keep to, were all measurements independent; those of one patient are not, and bars then "
+            "scatter more."
+        )
+    shares = {quantity_label(row["quantity"])[0]: row["shares_below"] for row in held_out}
+    figure = accuracy_over_patients(rows, metrics, shares)
     return Section("Accuracy", text, [(caption, figure)], [Table(columns, table, "Accuracy over the cohort.")])
-
-
-def _calibration_section(rows: Sequence[Mapping[str, Any]]) -> Section:
-    table = [[quantity_label(row["quantity"])[0], row["n"], f"{row['concordance']:.3f}"] for row in rows]
-    text = (
-        "Where in its forecast each held-out measurement lay: the share of the forecast below it. Bars of one height "
-        "say that the intervals hold what they say; high ends that they are too narrow, a high middle that they are "
-        "too wide, a slope that forecasts are too high or too low."
-    )
-    caption = (
-        "Held-out measurements by the share of their forecast below them. Grey: what 99 of 100 bars of right forecasts "
-        "keep to, were all measurements independent; those of one patient are not, and bars then scatter more."
-    )
-    columns = ["quantity", "held-out measurements", "concordance of forecast medians with them"]
-    figure = share_histograms({quantity_label(row["quantity"])[0]: row["shares_below"] for row in rows})
-    return Section("Do the intervals hold", text, [(caption, figure)], [Table(columns, table, "By quantity.")])
 
 
 def _parameter_section(rows: Sequence[Mapping[str, Any]]) -> Section:
@@ -179,11 +185,32 @@ def _rounded(value: float | None) -> float | None:
 
 
 @styled
-def share_histograms(shares: Mapping[str, Sequence[float]], *, bins: int = 10) -> Figure:
-    """A panel a quantity: how many of `shares` (in [0, 1]) fall into each of `bins` equal parts."""
-    rows = -(-len(shares) // 3)
-    figure = Figure(figsize=(9.0, 2.5 * rows + 0.3))
-    panels = figure.subplots(rows, min(3, len(shares)), squeeze=False).ravel()
+def accuracy_over_patients(
+    rows: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    shares: Mapping[str, Sequence[float]],
+) -> Figure:
+    """`rows` of the summary, with medians and targets, the `metrics` of each patient, and `shares` in [0, 1] of each
+    quantity's forecasts below its held-out values.
+    """
+    units = list(dict.fromkeys(row["unit"] for row in rows))
+    heights = [0.55 * sum(row["unit"] == unit for row in rows) + 0.55 for unit in units]
+    lines = -(-len(shares) // HISTOGRAMS_A_LINE)
+    below = 2.5 * lines + 0.3 * bool(lines)
+    figure = Figure(figsize=(9.0, sum(heights) + below))
+    if not shares:
+        _metric_strips(figure, heights, units, rows, metrics)
+        return figure
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[sum(heights), below])
+    upper, lower = parts[:, 0]
+    _metric_strips(upper, heights, units, rows, metrics)
+    _share_histograms(lower, lines, shares)
+    return figure
+
+
+def _share_histograms(figure: FigureBase, lines: int, shares: Mapping[str, Sequence[float]], bins: int = 10) -> None:
+    """A panel a quantity: how many of `shares` fall into each of `bins` equal parts."""
+    panels = figure.subplots(lines, min(HISTOGRAMS_A_LINE, len(shares)), squeeze=False).ravel()
     for panel, (name, values) in zip(panels, shares.items(), strict=False):
         low, high = stats.binom.interval(0.99, len(values), 1 / bins)
         panel.axhspan(low, high, color=COLORS["grid"], linewidth=0)
@@ -196,15 +223,16 @@ def share_histograms(shares: Mapping[str, Sequence[float]], *, bins: int = 10) -
     panels[0].set_ylabel("measurements")
     for panel in panels[len(shares) :]:
         panel.set_axis_off()
-    return figure
 
 
-@styled
-def metric_strips(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """A panel a unit, a line a metric, a point a patient; `rows` of the summary have medians and targets."""
-    units = list(dict.fromkeys(row["unit"] for row in rows))
-    heights = [0.55 * sum(row["unit"] == unit for row in rows) + 0.55 for unit in units]
-    figure = Figure(figsize=(9.0, sum(heights)))
+def _metric_strips(
+    figure: FigureBase,
+    heights: Sequence[float],
+    units: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
+    """A panel a unit, a line a metric, a point a patient."""
     panels = figure.subplots(len(units), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     rng = np.random.default_rng(0)
     for panel, unit in zip(panels, units, strict=True):
@@ -223,4 +251,3 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Seque
         panel.set_ylim(len(of_it) - 0.45, -0.55)
         panel.set_xlabel(unit or "no unit")
         panel.grid(axis="x")
-    return figure

@@ -125,13 +125,13 @@ def forecast_course(whole: Tumor, problem: InverseProblem, draws: np.ndarray, ti
 
 
 @eqx.filter_jit
-def _solved(whole: Tumor, problem: InverseProblem, draws, times, keys=None):
+def _solved(whole: Tumor, problem: InverseProblem, draws, times, keys):
     def one(z, key):
         tumor = whole.with_parameters(problem.forecast_prior, z)
         trajectory = solved(tumor, problem, times)
         return with_model_error(quantities_of(tumor, trajectory), problem, z, times, key), trajectory.success
 
-    return jax.vmap(one)(draws, jax.random.split(jax.random.key(0), len(draws)) if keys is None else keys)
+    return jax.vmap(one)(draws, keys)
 
 
 def with_model_error(quantities: dict[str, Array], problem: InverseProblem, z, times, key) -> dict[str, Array]:

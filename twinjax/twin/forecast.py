@@ -218,8 +218,8 @@ def _add(sums, density, thresholds):
 def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
     """A box whose walls the mode does not reach by the last day, not much larger than it has to be.
 
-    Each box is a program of its own, whose compilation takes as long as tens of draws: so the first is as wide as half
-    of what the model expects cells to come, which mostly is enough, and only one of which little is used is cut.
+    Each box is a program of its own, whose compilation takes as long as tens of draws: so the first is one that mostly
+    is enough (`first_margin_mm`), and only one of which little is used is cut.
     """
     assert isinstance(whole.model, AbstractSpatialModel)
     domain = whole.model.domain
@@ -228,9 +228,8 @@ def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
     seen = density > 0.2
     if not seen.any():
         seen = density > 0.1 * density.max()
-    margin = SMALLEST_MARGIN_MM
-    if isinstance(mode.model, AbstractReactionDiffusionModel):
-        margin = max(margin, 0.5 * float(mode.model.reach(times[-1] - float(problem.start))))
+    assert isinstance(mode.model, AbstractSpatialModel)
+    margin = first_margin_mm(mode.model, times[-1] - float(problem.start))
     while True:
         box = domain.box_around(seen, margin)
         shared = _Shared.of(whole.cropped(box), problem, times, domain.shape)
@@ -246,6 +245,13 @@ def box_for(whole: Tumor, problem: InverseProblem, z_map, times) -> Box:
     tight = domain.box_around(used | seen, SMALLEST_MARGIN_MM / 2)
     tight = tuple(map(max, tight[0], box[0])), tuple(map(min, tight[1], box[1]))
     return tight if _voxels(tight) < WORTH_CUTTING * _voxels(box) else box
+
+
+def first_margin_mm(model: AbstractSpatialModel, days: float) -> float:
+    """Of the box that a forecast of so many days tries first: half as far as the model expects cells to come."""
+    if not isinstance(model, AbstractReactionDiffusionModel):
+        return SMALLEST_MARGIN_MM
+    return max(SMALLEST_MARGIN_MM, 0.5 * float(model.reach(days)))
 
 
 def _voxels(box: Box) -> int:
